@@ -1,0 +1,86 @@
+// Gemm: y = x · Wᵀ for many rows at once (prefill).
+//
+// Layer-major prefill packs each weight matrix once a prompt into scratch and
+// multiplies every tile of rows with it. Backends:
+//   oneDNN  bf16, dequantised to plain bf16; chosen where the CPU has AVX-512
+//           (DESIGN: 88 % of peak there); optional at build time
+//   Highway bf16 panels, float accumulation; everywhere
+//   f32     Highway with float panels: the reference path (--compute f32)
+// Owns no weights: packed panels live in the caller's scratch. A Gemm owns its
+// backend's prebuilt primitives; their memory is reported by OwnBytes().
+//
+// Invariant: a row's result depends neither on the number of threads nor on
+// which other rows share its tile, so tile sizes never change an answer.
+#ifndef DAPPLE_GEMM_GEMM_H_
+#define DAPPLE_GEMM_GEMM_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "dapple/status.h"
+#include "util/parallel.h"
+#include "util/tensor_type.h"
+
+namespace dapple {
+
+enum class GemmBackend { kAuto, kOneDnn, kHighway, kF32 };
+
+struct GemmShape {
+  size_t n = 0;  // outputs
+  size_t k = 0;  // inputs
+};
+
+// A weight matrix as the file has it: [n, k], rows row_bytes apart.
+struct WeightMatrix {
+  TensorType type = TensorType::kF32;
+  const std::byte* data = nullptr;
+  size_t row_bytes = 0;
+  size_t n = 0;
+  size_t k = 0;
+};
+
+class Gemm {
+ public:
+  virtual ~Gemm() = default;
+
+  struct Config {
+    GemmBackend backend = GemmBackend::kAuto;
+    std::vector<GemmShape> shapes;  // every shape that Multiply will see
+    size_t max_rows = 0;            // rows of the largest tile
+    int threads = 1;
+  };
+  // Everything that allocates happens here. kUnsupported when the wanted
+  // backend is not built in or the CPU lacks what it needs.
+  static Result<std::unique_ptr<Gemm>> Create(const Config& config);
+  // What kAuto would choose here: kOneDnn or kHighway.
+  static GemmBackend Choose();
+  static std::string_view BackendName(GemmBackend backend);
+
+  virtual GemmBackend backend() const = 0;
+  // Bytes of packed weights for a shape, 64-byte multiple.
+  virtual size_t PackedBytes(GemmShape shape) const = 0;
+  // Bytes of scratch (all threads together) that Multiply needs.
+  virtual size_t ScratchBytes() const = 0;
+  // Heap held by the backend (JIT code, primitive caches), for the plan.
+  virtual size_t OwnBytes() const = 0;
+
+  // Dequantises and reorders w into `packed` (PackedBytes of w's shape,
+  // 64-byte aligned), in parallel.
+  virtual void Pack(const WeightMatrix& w, std::span<std::byte> packed,
+                    const Parallel& parallel) const = 0;
+
+  // y: [rows, n] at y + r * y_stride; x: [rows, k] at x + r * x_stride.
+  // rows <= max_rows. scratch: ScratchBytes, 64-byte aligned.
+  virtual void Multiply(GemmShape shape, std::span<const std::byte> packed,
+                        const float* x, size_t x_stride, size_t rows, float* y,
+                        size_t y_stride, std::span<std::byte> scratch,
+                        const Parallel& parallel) const = 0;
+};
+
+}  // namespace dapple
+
+#endif  // DAPPLE_GEMM_GEMM_H_

@@ -1,0 +1,29 @@
+// Which SIMD targets the kernels were compiled for and which one runs.
+//
+// Tests force each target in turn; a kernel that silently fell back to another
+// target is caught because ActiveTarget() is compiled like every kernel.
+#ifndef DAPPLE_KERNELS_TARGETS_H_
+#define DAPPLE_KERNELS_TARGETS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace dapple::kernels {
+
+// HWY_TARGET of the code that dispatch picks now.
+int64_t ActiveTarget();
+// "AVX3_ZEN4" and the like.
+std::string TargetName(int64_t target);
+// Compiled and supported by this CPU, best first.
+std::vector<int64_t> SupportedTargets();
+// Restricts dispatch to one target (for tests and DAPPLE_TARGET); 0 undoes it.
+void ForceTarget(int64_t target);
+// "avx3_zen4" (any case) to its id; 0 when unknown or not supported here.
+int64_t FindTarget(const std::string& name);
+// True where bf16 dot products run in hardware (AVX512-BF16, NEON bf16).
+bool HasNativeBF16Dot();
+
+}  // namespace dapple::kernels
+
+#endif  // DAPPLE_KERNELS_TARGETS_H_

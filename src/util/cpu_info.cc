@@ -1,0 +1,49 @@
+#include "util/cpu_info.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <utility>
+
+namespace dapple {
+namespace {
+
+// The integer in a one-number sysfs file, or `fallback`.
+int ReadInt(const std::string& path, int fallback) {
+  std::ifstream file(path);
+  int value;
+  return (file >> value) ? value : fallback;
+}
+
+}  // namespace
+
+int UsablePhysicalCores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
+  std::set<std::pair<int, int>> cores;  // (package, core)
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    const std::string base =
+        "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+    cores.emplace(ReadInt(base + "physical_package_id", 0),
+                  ReadInt(base + "core_id", cpu));
+  }
+  return std::max<int>(1, static_cast<int>(cores.size()));
+}
+
+std::string CpuModelName() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.rfind("model name", 0) != 0) continue;
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos || colon + 2 > line.size()) break;
+    return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
+}  // namespace dapple

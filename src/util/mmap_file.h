@@ -1,0 +1,45 @@
+// MmapFile: a whole file mapped read-only.
+//
+// Owns the mapping. The bytes are the file's own pages: they count as resident
+// only once touched, and the kernel may drop them again at any time.
+#ifndef DAPPLE_UTIL_MMAP_FILE_H_
+#define DAPPLE_UTIL_MMAP_FILE_H_
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "dapple/status.h"
+
+namespace dapple {
+
+class MmapFile {
+ public:
+  MmapFile() = default;
+  MmapFile(MmapFile&& other) noexcept;
+  MmapFile& operator=(MmapFile&& other) noexcept;
+  MmapFile(const MmapFile&) = delete;
+  MmapFile& operator=(const MmapFile&) = delete;
+  ~MmapFile();
+
+  // kNotFound when missing; kCorrupt when empty; kIo otherwise. Messages begin
+  // with the path. Directories, devices and pipes are refused.
+  static Result<MmapFile> Open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+  // Starts reading these pages in the background.
+  void WillNeed(std::span<const std::byte> part) const;
+  // Drops the pages wholly inside `part` from this process.
+  void DontNeed(std::span<const std::byte> part) const;
+
+ private:
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace dapple
+
+#endif  // DAPPLE_UTIL_MMAP_FILE_H_
