@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "dapple/status.h"
-#include "text/tokenizer.h"
+#include "dapple/tokenizer.h"
 
 namespace dapple {
 

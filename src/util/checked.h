@@ -25,11 +25,11 @@ namespace dapple {
   return true;
 }
 
-inline uint64_t AlignUp(uint64_t value, uint64_t alignment) {
+constexpr uint64_t AlignUp(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);
 }
 
-inline uint64_t CeilDiv(uint64_t value, uint64_t divisor) {
+constexpr uint64_t CeilDiv(uint64_t value, uint64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 

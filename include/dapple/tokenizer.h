@@ -4,8 +4,8 @@
 // are handed to the sentencepiece library as a hand-encoded ModelProto. Special
 // (control and user-defined) tokens are split off first, longest match first.
 // Owns the processor; thread-compatible: const methods may run concurrently.
-#ifndef DAPPLE_TEXT_TOKENIZER_H_
-#define DAPPLE_TEXT_TOKENIZER_H_
+#ifndef DAPPLE_TOKENIZER_H_
+#define DAPPLE_TOKENIZER_H_
 
 #include <cstdint>
 #include <memory>
@@ -28,6 +28,8 @@ class Tokenizer {
   // kUnsupported, naming the file and the model, for a tokenizer Dapple does
   // not have; kCorrupt for contradictory vocabularies (counts, ids).
   static Result<std::unique_ptr<Tokenizer>> Create(const GgufFile& file);
+  // Opens a GGUF file for its vocabulary alone.
+  static Result<std::unique_ptr<Tokenizer>> Open(const std::string& path);
 
   struct EncodeOptions {
     bool add_bos = true;         // only where the model file wants a bos
@@ -84,4 +86,4 @@ bool IsValidUtf8(std::string_view text, size_t* bad_offset);
 
 }  // namespace dapple
 
-#endif  // DAPPLE_TEXT_TOKENIZER_H_
+#endif  // DAPPLE_TOKENIZER_H_

@@ -1,0 +1,7 @@
+#include "command.h"
+
+namespace dapple::tool {
+
+void AddTokenize(CLI::App&, Run&) {}
+
+}  // namespace dapple::tool
