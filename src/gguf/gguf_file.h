@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "dapple/status.h"
@@ -24,9 +25,19 @@ namespace dapple {
 
 // Value types of metadata; ids of the spec.
 enum class GgufType : uint32_t {
-  kUint8 = 0, kInt8 = 1, kUint16 = 2, kInt16 = 3, kUint32 = 4, kInt32 = 5,
-  kFloat32 = 6, kBool = 7, kString = 8, kArray = 9, kUint64 = 10,
-  kInt64 = 11, kFloat64 = 12,
+  kUint8 = 0,
+  kInt8 = 1,
+  kUint16 = 2,
+  kInt16 = 3,
+  kUint32 = 4,
+  kInt32 = 5,
+  kFloat32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kUint64 = 10,
+  kInt64 = 11,
+  kFloat64 = 12,
 };
 
 // One metadata value, still in the file's bytes (checked to lie inside it).
@@ -34,7 +45,9 @@ struct GgufValue {
   GgufType type = GgufType::kUint8;
   GgufType element_type = GgufType::kUint8;  // of an array; else == type
   uint64_t count = 1;                        // elements of an array; else 1
-  std::span<const std::byte> bytes;          // payload, little-endian
+  // Payload, little-endian, unaligned. A string: its characters alone. An array
+  // of strings: each a uint64 length and the characters.
+  std::span<const std::byte> bytes;
 };
 
 struct GgufTensor {
@@ -44,8 +57,11 @@ struct GgufTensor {
   // k inputs to n outputs has dims {k, n}. Unused dims are 1.
   uint64_t dims[4] = {1, 1, 1, 1};
   uint32_t dim_count = 0;
+  // [dims[3], dims[2], dims[1], dims[0]], aligned to the file's alignment (>=
+  // 8)
   std::span<const std::byte> data;
 
+  // Does not overflow: the reader checked the product.
   uint64_t elements() const { return dims[0] * dims[1] * dims[2] * dims[3]; }
 };
 
@@ -67,7 +83,7 @@ class GgufFile {
   }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
 
-  const GgufValue* Find(std::string_view key) const;       // nullptr: absent
+  const GgufValue* Find(std::string_view key) const;  // nullptr: absent
   const GgufTensor* FindTensor(std::string_view name) const;
 
   // Typed look-ups. nullopt: the key is absent. Any integer type is accepted
@@ -85,6 +101,9 @@ class GgufFile {
 
  private:
   friend class GgufParser;
+
+  Status WrongType(std::string_view key, const GgufValue& value,
+                   std::string_view wanted) const;
 
   MmapFile file_;
   uint32_t version_ = 0;

@@ -1,0 +1,146 @@
+#include "gguf/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "util/half.h"
+
+namespace dapple {
+namespace {
+
+constexpr size_t kBlock = 32;
+constexpr uint16_t kF16Infinity = 0x7C00;
+
+bool IsFinite(F16 value) { return (value.bits & 0x7C00) != kF16Infinity; }
+
+// Symmetric: the largest magnitude maps to ±127, halves round away from zero.
+bool EncodeBlock(const float* x /*[32]*/, BlockQ8_0* block) {
+  float largest = 0.0f;
+  for (size_t i = 0; i < kBlock; ++i)
+    largest = std::max(largest, std::fabs(x[i]));
+  const float scale = largest / 127.0f;
+  const float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
+  block->scale = ToF16(scale);
+  // The quants come from the scale before its rounding to f16; a denormal
+  // scale has no finite inverse, and its weights are zero in f16 anyhow.
+  for (size_t i = 0; i < kBlock; ++i) {
+    const float q = std::isfinite(inverse) ? std::round(x[i] * inverse) : 0.0f;
+    block->quants[i] = static_cast<int8_t>(q);
+  }
+  return IsFinite(block->scale);
+}
+
+// The value of largest magnitude, with its sign, maps to -8 exactly, so the
+// scale is negative for a positive extreme; the range is [-8, 7].
+bool EncodeBlock(const float* x /*[32]*/, BlockQ4_0* block) {
+  float largest = 0.0f;
+  float extreme = 0.0f;
+  for (size_t i = 0; i < kBlock; ++i) {
+    if (std::fabs(x[i]) > largest) {
+      largest = std::fabs(x[i]);
+      extreme = x[i];
+    }
+  }
+  const float scale = extreme / -8.0f;
+  float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
+  if (!std::isfinite(inverse)) inverse = 0.0f;
+  block->scale = ToF16(scale);
+  for (size_t i = 0; i < kBlock / 2; ++i) {
+    const auto nibble = [&](float value) {
+      // Truncation after +8.5 rounds halves up; 16 is the extreme's mirror.
+      return static_cast<uint8_t>(
+          std::min(15, static_cast<int>(value * inverse + 8.5f)));
+    };
+    block->nibbles[i] =
+        static_cast<uint8_t>(nibble(x[i]) | nibble(x[i + kBlock / 2]) << 4);
+  }
+  return IsFinite(block->scale);
+}
+
+template <class Block>
+bool EncodeBlocks(std::span<const float> row, std::byte* out) {
+  for (size_t i = 0; i < row.size(); i += kBlock, out += sizeof(Block)) {
+    Block block;
+    if (!EncodeBlock(row.data() + i, &block)) return false;
+    std::memcpy(out, &block, sizeof(Block));
+  }
+  return true;
+}
+
+}  // namespace
+
+bool EncodeRow(TensorType type, std::span<const float> row,
+               std::span<std::byte> out) {
+  for (const float value : row)
+    if (!std::isfinite(value)) return false;
+  switch (type) {
+    case TensorType::kF32:
+      std::memcpy(out.data(), row.data(), row.size_bytes());
+      return true;
+    case TensorType::kF16:
+      for (size_t i = 0; i < row.size(); ++i) {
+        const F16 value = ToF16(row[i]);
+        if (!IsFinite(value)) return false;
+        std::memcpy(out.data() + 2 * i, &value, 2);
+      }
+      return true;
+    case TensorType::kBF16:
+      for (size_t i = 0; i < row.size(); ++i) {
+        const BF16 value = ToBF16(row[i]);
+        if (!std::isfinite(ToFloat(value))) return false;
+        std::memcpy(out.data() + 2 * i, &value, 2);
+      }
+      return true;
+    case TensorType::kQ8_0:
+      return EncodeBlocks<BlockQ8_0>(row, out.data());
+    case TensorType::kQ4_0:
+      return EncodeBlocks<BlockQ4_0>(row, out.data());
+  }
+  return false;
+}
+
+void DecodeRow(TensorType type, std::span<const std::byte> in,
+               std::span<float> row) {
+  const auto load = [&in]<class T>(T* value, size_t index) {
+    std::memcpy(value, in.data() + index * sizeof(T), sizeof(T));
+  };
+  for (size_t i = 0; i < row.size(); ++i) {
+    switch (type) {
+      case TensorType::kF32:
+        load(&row[i], i);
+        break;
+      case TensorType::kF16: {
+        F16 value;
+        load(&value, i);
+        row[i] = ToFloat(value);
+        break;
+      }
+      case TensorType::kBF16: {
+        BF16 value;
+        load(&value, i);
+        row[i] = ToFloat(value);
+        break;
+      }
+      case TensorType::kQ8_0: {
+        BlockQ8_0 block;
+        load(&block, i / kBlock);
+        row[i] =
+            ToFloat(block.scale) * static_cast<float>(block.quants[i % kBlock]);
+        break;
+      }
+      case TensorType::kQ4_0: {
+        BlockQ4_0 block;
+        load(&block, i / kBlock);
+        const size_t j = i % kBlock;
+        const uint8_t pair = block.nibbles[j % (kBlock / 2)];
+        const int nibble = j < kBlock / 2 ? pair & 15 : pair >> 4;
+        row[i] = ToFloat(block.scale) * static_cast<float>(nibble - 8);
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace dapple
