@@ -51,8 +51,8 @@ class Tokenizer {
                              bool render_special = false) const = 0;
 
   virtual size_t vocab_size() const = 0;
-  virtual TokenId bos() const = 0;                 // -1: none
-  virtual TokenId eos() const = 0;                 // -1: none
+  virtual TokenId bos() const = 0;  // -1: none
+  virtual TokenId eos() const = 0;  // -1: none
   virtual bool adds_bos() const = 0;
   // eos, eot and the like: ids that end a generation.
   virtual const std::vector<TokenId>& end_ids() const = 0;

@@ -16,7 +16,7 @@
 namespace dapple {
 
 struct ChatPrompt {
-  std::string system;   // "" : no system turn
+  std::string system;  // "" : no system turn
   std::string user;
   std::string lead_in;  // begins the assistant's answer; may be empty
 };

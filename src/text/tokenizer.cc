@@ -1,0 +1,32 @@
+#include "dapple/tokenizer.h"
+
+#include <optional>
+
+#include "gguf/gguf_file.h"
+#include "text/sentencepiece_tokenizer.h"
+#include "text/vocabulary.h"
+
+namespace dapple {
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::Create(const GgufFile& file) {
+  constexpr std::string_view kModel = "tokenizer.ggml.model";
+  DAPPLE_ASSIGN_OR_RETURN(const std::optional<std::string_view> model,
+                          file.String(kModel));
+  if (!model) {
+    return Corrupt(file.path() + ": no vocabulary (" + std::string(kModel) +
+                   " is missing)");
+  }
+  if (*model != "llama") {
+    return Unsupported(file.path() + ": tokenizer \"" + std::string(*model) +
+                       "\" is not supported (\"llama\" is)");
+  }
+  DAPPLE_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Read(file));
+  return SentencepieceTokenizer::Create(std::move(vocabulary));
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {
+  DAPPLE_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  return Create(file);
+}
+
+}  // namespace dapple

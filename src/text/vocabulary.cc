@@ -1,0 +1,135 @@
+#include "text/vocabulary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "gguf/gguf_file.h"
+
+namespace dapple {
+namespace {
+
+constexpr std::string_view kTurnEnds[] = {
+    "<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>"};
+constexpr std::string_view kOtherMarks[] = {"<s>",
+                                            "</s>",
+                                            "<unk>",
+                                            "<pad>",
+                                            "<bos>",
+                                            "<eos>",
+                                            "<mask>",
+                                            "[INST]",
+                                            "[/INST]",
+                                            "<<SYS>>",
+                                            "<</SYS>>",
+                                            "<start_of_turn>",
+                                            "[SYSTEM_PROMPT]",
+                                            "[/SYSTEM_PROMPT]"};
+
+std::string Key(std::string_view name) {
+  return "tokenizer.ggml." + std::string(name);
+}
+
+Status Wrong(const GgufFile& file, const std::string& reason) {
+  return Corrupt(file.path() + ": " + reason);
+}
+
+// *id = the key's value, if it is there.
+Status ReadId(const GgufFile& file, std::string_view name, size_t count,
+              TokenId* id) {
+  DAPPLE_ASSIGN_OR_RETURN(const std::optional<uint64_t> value,
+                          file.Uint(Key(name)));
+  if (!value) return Status::Ok();
+  if (*value >= count) {
+    return Wrong(file, Key(name) + " is " + std::to_string(*value) +
+                           ", but the vocabulary has " + std::to_string(count) +
+                           " tokens");
+  }
+  *id = static_cast<TokenId>(*value);
+  return Status::Ok();
+}
+
+Status ReadFlag(const GgufFile& file, std::string_view name, bool* flag) {
+  DAPPLE_ASSIGN_OR_RETURN(const std::optional<bool> value,
+                          file.Bool(Key(name)));
+  if (value) *flag = *value;
+  return Status::Ok();
+}
+
+// Files without the key mean sentencepiece's own name, if there is one.
+TokenId FindControl(const Vocabulary& vocabulary, std::string_view piece) {
+  for (size_t i = 0; i < vocabulary.pieces.size(); ++i) {
+    if (vocabulary.types[i] == PieceType::kControl &&
+        vocabulary.pieces[i] == piece)
+      return static_cast<TokenId>(i);
+  }
+  return -1;
+}
+
+}  // namespace
+
+bool LooksLikeTurnMark(std::string_view piece) {
+  if (piece.size() > 4 && piece.starts_with("<|") && piece.ends_with("|>"))
+    return true;
+  return EndsTurn(piece) ||
+         std::ranges::find(kOtherMarks, piece) != std::end(kOtherMarks);
+}
+
+bool EndsTurn(std::string_view piece) {
+  return std::ranges::find(kTurnEnds, piece) != std::end(kTurnEnds);
+}
+
+Result<Vocabulary> Vocabulary::Read(const GgufFile& file) {
+  DAPPLE_ASSIGN_OR_RETURN(const auto tokens, file.Strings(Key("tokens")));
+  DAPPLE_ASSIGN_OR_RETURN(auto scores, file.Floats(Key("scores")));
+  DAPPLE_ASSIGN_OR_RETURN(const auto types, file.Ints(Key("token_type")));
+  if (!tokens) return Wrong(file, Key("tokens") + " is missing");
+  if (!scores) return Wrong(file, Key("scores") + " is missing");
+  if (!types) return Wrong(file, Key("token_type") + " is missing");
+  const size_t count = tokens->size();
+  if (count == 0) return Wrong(file, "the vocabulary is empty");
+  if (count > size_t{1} << 30)
+    return Wrong(file, "the vocabulary is too large");
+  for (const auto& [name, size] : {std::pair("scores", scores->size()),
+                                   std::pair("token_type", types->size())}) {
+    if (size != count) {
+      return Wrong(file, Key("tokens") + " has " + std::to_string(count) +
+                             " entries, " + Key(name) + " " +
+                             std::to_string(size));
+    }
+  }
+
+  Vocabulary vocabulary;
+  vocabulary.path = file.path();
+  vocabulary.pieces.reserve(count);
+  vocabulary.types.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    const int64_t type = (*types)[i];
+    if (type < 1 || type > 6) {
+      return Wrong(file, "token " + std::to_string(i) + " has type " +
+                             std::to_string(type) + " (1 to 6 are known)");
+    }
+    if (!std::isfinite((*scores)[i]))
+      return Wrong(file, "the score of token " + std::to_string(i) +
+                             " is not a finite number");
+    if ((*tokens)[i].empty())
+      return Wrong(file, "token " + std::to_string(i) + " is empty");
+    vocabulary.pieces.emplace_back((*tokens)[i]);
+    vocabulary.types.push_back(static_cast<PieceType>(type));
+  }
+  vocabulary.scores = std::move(*scores);
+
+  DAPPLE_RETURN_IF_ERROR(ReadId(file, "bos_token_id", count, &vocabulary.bos));
+  DAPPLE_RETURN_IF_ERROR(ReadId(file, "eos_token_id", count, &vocabulary.eos));
+  DAPPLE_RETURN_IF_ERROR(ReadId(file, "eot_token_id", count, &vocabulary.eot));
+  DAPPLE_RETURN_IF_ERROR(
+      ReadId(file, "unknown_token_id", count, &vocabulary.unknown));
+  DAPPLE_RETURN_IF_ERROR(ReadFlag(file, "add_bos_token", &vocabulary.add_bos));
+  DAPPLE_RETURN_IF_ERROR(
+      ReadFlag(file, "add_space_prefix", &vocabulary.add_space_prefix));
+  if (vocabulary.bos < 0) vocabulary.bos = FindControl(vocabulary, "<s>");
+  if (vocabulary.eos < 0) vocabulary.eos = FindControl(vocabulary, "</s>");
+  return vocabulary;
+}
+
+}  // namespace dapple
