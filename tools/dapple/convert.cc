@@ -1,7 +1,75 @@
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+
 #include "command.h"
+#include "dapple/convert.h"
 
 namespace dapple::tool {
+namespace {
 
-void AddConvert(CLI::App&, Run&) {}
+std::atomic<bool> interrupted{false};
+
+void OnInterrupt(int) { interrupted = true; }
+
+int RunConvert(ConvertOptions options) {
+  // Ctrl-C and a service manager's stop leave no half-written file behind.
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  int shown = -1;
+  options.progress = [&](const ConvertProgress& progress) {
+    const int percent =
+        static_cast<int>(progress.bytes_done * 100 /
+                         std::max<uint64_t>(progress.bytes_total, 1));
+    if (terminal && percent != shown) {
+      shown = percent;
+      std::fprintf(stderr, "\r%3d %%  %-32.32s", percent,
+                   std::string(progress.tensor).c_str());
+    }
+    return !interrupted;
+  };
+  options.note = [](const std::string& note) {
+    std::fprintf(stderr, "note: %s\n", note.c_str());
+  };
+  const Result<ConvertResult> result = Convert(options);
+  if (terminal && shown >= 0) std::fprintf(stderr, "\r%*s\r", 40, "");
+  if (!result.ok()) return Fail(result.status());
+  std::printf("%s: %zu tensors, %.1f M parameters, %.1f MiB\n",
+              options.output_path.c_str(), result->tensors,
+              static_cast<double>(result->parameters) / 1e6,
+              static_cast<double>(result->output_bytes) / (1 << 20));
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddConvert(CLI::App& root, Run& run) {
+  auto options = std::make_shared<ConvertOptions>();
+  CLI::App* command = root.add_subcommand(
+      "convert", "Make a GGUF file from a Hugging Face model folder");
+  command
+      ->add_option("HF_DIR", options->input_dir,
+                   "Folder with config.json, *.safetensors, tokenizer.model")
+      ->required();
+  command->add_option("-o,--output", options->output_path, "GGUF file to write")
+      ->required();
+  command
+      ->add_option("-t,--type", options->type,
+                   "How matrices are stored (vectors stay f32)")
+      ->check(CLI::IsMember({"bf16", "f16", "f32", "q8_0", "q4_0"}))
+      ->capture_default_str();
+  command->add_option("--name", options->name,
+                      "Model name to record (default: the model's own)");
+  command->add_option("--license", options->license,
+                      "Licence to record, as an SPDX identifier");
+  command->callback(
+      [options, &run] { run = [options] { return RunConvert(*options); }; });
+}
 
 }  // namespace dapple::tool
