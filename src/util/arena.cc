@@ -1,6 +1,7 @@
 #include "util/arena.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <limits>
 #include <string>
@@ -38,11 +39,12 @@ Result<Arena> Arena::Reserve(uint64_t bytes) {
 }
 
 void Arena::Release(std::span<std::byte> bytes) {
-  constexpr uintptr_t kPage = 4096;
+  // Not 4096 everywhere: ARM kernels use 16 and 64 KiB too.
+  static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const uintptr_t begin =
-      AlignUp(reinterpret_cast<uintptr_t>(bytes.data()), kPage);
+      AlignUp(reinterpret_cast<uintptr_t>(bytes.data()), page);
   const uintptr_t end =
-      (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) & ~(kPage - 1);
+      (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) & ~(page - 1);
   if (begin < end)
     madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }

@@ -43,7 +43,9 @@ class Arena {
   template <class T>
   std::span<T> Carve(size_t count) {
     static_assert(std::is_trivially_copyable_v<T>);
-    void* data = CarveBytes(count * sizeof(T));
+    uint64_t bytes;  // a product that wraps must not pass for a small one
+    if (!CheckedMul(count, sizeof(T), &bytes)) return {};
+    void* data = CarveBytes(bytes);
     if (data == nullptr) return {};
     return std::span<T>(static_cast<T*>(data), count);
   }

@@ -15,13 +15,13 @@
 namespace dapple {
 namespace {
 
-constexpr uintptr_t kPage = 4096;
-
 void Advise(std::span<const std::byte> part, int advice, bool inside) {
+  // Not 4096 everywhere: ARM kernels use 16 and 64 KiB too.
+  static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   uintptr_t begin = reinterpret_cast<uintptr_t>(part.data());
   uintptr_t end = begin + part.size();
-  begin = inside ? AlignUp(begin, kPage) : begin & ~(kPage - 1);
-  end = inside ? end & ~(kPage - 1) : AlignUp(end, kPage);
+  begin = inside ? AlignUp(begin, page) : begin & ~(page - 1);
+  end = inside ? end & ~(page - 1) : AlignUp(end, page);
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, advice);
 }
 

@@ -1,0 +1,80 @@
+#include "util/parallel.h"
+
+#include <doctest/doctest.h>
+#include <sched.h>
+
+#include <atomic>
+#include <cstddef>
+#include <initializer_list>
+#include <vector>
+
+#include "util/cpu_info.h"
+
+namespace dapple {
+namespace {
+
+TEST_CASE("each item runs once, on a thread of the team") {
+  for (int threads : {1, 2, 3, 8}) {
+    const Parallel parallel(threads);
+    CHECK(parallel.threads() == threads);
+    for (size_t items : {0, 1, 2, 7, 1000}) {
+      CAPTURE(threads);
+      CAPTURE(items);
+      std::vector<std::atomic<int>> runs(items);
+      std::atomic<int> strangers{0};
+      parallel.For(items, [&](size_t item, int thread) {
+        runs[item].fetch_add(1);
+        if (thread < 0 || thread >= threads) strangers.fetch_add(1);
+      });
+      size_t once = 0;
+      for (const auto& count : runs) once += count.load() == 1;
+      CHECK(once == items);
+      CHECK(strangers.load() == 0);
+    }
+  }
+}
+
+TEST_CASE("no two items share a thread number at the same time") {
+  const Parallel parallel(4);
+  std::vector<std::atomic<int>> busy(4);
+  std::atomic<int> clashes{0};
+  parallel.For(500, [&](size_t, int thread) {
+    const size_t slot = static_cast<size_t>(thread);
+    if (busy[slot].fetch_add(1) != 0) clashes.fetch_add(1);
+    for (volatile int spin = 0; spin < 200;) spin = spin + 1;
+    busy[slot].fetch_sub(1);
+  });
+  CHECK(clashes.load() == 0);
+}
+
+TEST_CASE("what the threads wrote is seen after the loop") {
+  const Parallel parallel(4);
+  std::vector<size_t> squares(10007);
+  parallel.For(squares.size(),
+               [&](size_t item, int) { squares[item] = item * item; });
+  size_t wrong = 0;
+  for (size_t i = 0; i < squares.size(); ++i) wrong += squares[i] != i * i;
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("zero threads means the usable physical cores, and heeds affinity") {
+  cpu_set_t before;
+  REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+  const int cores = UsablePhysicalCores();
+  CHECK(cores >= 1);
+  CHECK(cores <= CPU_COUNT(&before));
+  CHECK(Parallel().threads() == cores);
+  int first = 0;
+  while (!CPU_ISSET(first, &before)) ++first;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(first, &one);
+  REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
+  const int alone = UsablePhysicalCores();
+  REQUIRE(sched_setaffinity(0, sizeof(before), &before) == 0);
+  CHECK(alone == 1);
+  CHECK_FALSE(CpuModelName().empty());
+}
+
+}  // namespace
+}  // namespace dapple
