@@ -59,6 +59,10 @@ class Gemm {
   // What kAuto would choose here: kOneDnn or kHighway.
   static GemmBackend Choose();
   static std::string_view BackendName(GemmBackend backend);
+  // True while this thread is inside a library that Multiply calls. oneDNN
+  // keeps its arguments in a small heap map during each call (six allocations,
+  // freed on return); counters of Dapple's own allocations look away then.
+  static bool InsideLibrary();
 
   virtual GemmBackend backend() const = 0;
   // Bytes of packed weights for a shape, 64-byte multiple.
@@ -74,7 +78,9 @@ class Gemm {
                     const Parallel& parallel) const = 0;
 
   // y: [rows, n] at y + r * y_stride; x: [rows, k] at x + r * x_stride.
-  // rows <= max_rows. scratch: ScratchBytes, 64-byte aligned.
+  // rows <= max_rows. scratch: ScratchBytes, 64-byte aligned; its contents
+  // need not survive between calls. parallel.threads() <= Config::threads
+  // (also for Pack). One Multiply at a time.
   virtual void Multiply(GemmShape shape, std::span<const std::byte> packed,
                         const float* x, size_t x_stride, size_t rows, float* y,
                         size_t y_stride, std::span<std::byte> scratch,

@@ -1,0 +1,77 @@
+#include "gemm/gemm.h"
+
+#include <string>
+
+#include "gemm/highway_gemm.h"
+#ifdef DAPPLE_HAVE_ONEDNN
+#include "gemm/onednn_gemm.h"
+#endif
+
+namespace dapple {
+namespace {
+
+Result<std::unique_ptr<Gemm>> CreateOneDnn(const Gemm::Config& config) {
+#ifdef DAPPLE_HAVE_ONEDNN
+  return CreateOneDnnGemm(config);
+#else
+  (void)config;
+  return Unsupported("this Dapple was built without oneDNN");
+#endif
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Gemm>> Gemm::Create(const Config& config) {
+  if (config.threads < 1)
+    return InvalidArgument("a matrix product needs at least one thread");
+  for (const GemmShape& shape : config.shapes)
+    if (shape.n == 0 || shape.k == 0)
+      return InvalidArgument("a matrix product needs non-empty matrices");
+  switch (config.backend) {
+    case GemmBackend::kAuto: {
+      if (Choose() == GemmBackend::kOneDnn) {
+        // A library that cannot after all is no reason to fail.
+        auto gemm = CreateOneDnn(config);
+        if (gemm.ok()) return gemm;
+      }
+      return CreateHighwayGemm(GemmBackend::kHighway, config);
+    }
+    case GemmBackend::kOneDnn:
+      return CreateOneDnn(config);
+    case GemmBackend::kHighway:
+    case GemmBackend::kF32:
+      return CreateHighwayGemm(config.backend, config);
+  }
+  return InvalidArgument("unknown matrix product backend");
+}
+
+GemmBackend Gemm::Choose() {
+#ifdef DAPPLE_HAVE_ONEDNN
+  if (OneDnnSuitsCpu()) return GemmBackend::kOneDnn;
+#endif
+  return GemmBackend::kHighway;
+}
+
+bool Gemm::InsideLibrary() {
+#ifdef DAPPLE_HAVE_ONEDNN
+  return InsideOneDnn();
+#else
+  return false;
+#endif
+}
+
+std::string_view Gemm::BackendName(GemmBackend backend) {
+  switch (backend) {
+    case GemmBackend::kAuto:
+      return "auto";
+    case GemmBackend::kOneDnn:
+      return "onednn";
+    case GemmBackend::kHighway:
+      return "highway";
+    case GemmBackend::kF32:
+      return "f32";
+  }
+  return "unknown";
+}
+
+}  // namespace dapple
