@@ -72,7 +72,8 @@ const std::vector<Door>& Doors() {
         "bench/"}},
       {"oneapi/", {"src/gemm/"}},
       {"dnnl", {"src/gemm/"}},
-      {"omp.h", {"src/util/parallel.cc"}},
+      // oneDNN takes its number of threads from OpenMP's setting alone.
+      {"omp.h", {"src/util/parallel.cc", "src/gemm/onednn_gemm.cc"}},
       {"sentencepiece",
        {"src/text/", "src/convert/", "tests/text/", "tests/convert/"}},
       {"nlohmann/", {"src/convert/", "tools/", "tests/", "bench/"}},
