@@ -20,6 +20,13 @@ struct KvHeadView {
   size_t head_dim;  // a multiple of 8, <= 256
 };
 
+// Query rows that one PrefillAttention call is best given: their queries fill
+// whole register strips of every target, and the keys of a block, converted
+// once a call, serve enough of them. Any number of rows is correct.
+constexpr size_t PrefillAttentionRows(size_t group) {
+  return group >= 2 ? (group <= 12 ? 192 / group : 16) : 96;
+}
+
 // Floats of scratch that one call needs (per thread).
 size_t PrefillAttentionScratch(size_t max_rows, size_t group, size_t head_dim);
 size_t DecodeAttentionScratch(size_t group, size_t head_dim);
@@ -29,7 +36,8 @@ size_t DecodeAttentionScratch(size_t group, size_t head_dim);
 // newest key that row 0 sees; keys of the tile itself are already staged.
 // q: [rows, group, head_dim] at q + r * q_stride (rotated, not scaled).
 // out: like q, at out + r * out_stride. scale multiplies q·k.
-// Deterministic: a row's result does not depend on `rows`.
+// scratch: PrefillAttentionScratch floats, any alignment. Deterministic: a
+// row's result does not depend on `rows` (keys and values being finite).
 template <class T>
 void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
                       size_t rows, size_t group, size_t first_visible,
@@ -42,19 +50,19 @@ template <class T>
 void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
                      size_t count, float scale, float* scratch, float* out);
 
-extern template void PrefillAttention<F16>(const KvHeadView<F16>&, const float*,
-                                           size_t, size_t, size_t, size_t,
-                                           float, float*, float*, size_t);
-extern template void PrefillAttention<float>(const KvHeadView<float>&,
-                                             const float*, size_t, size_t,
-                                             size_t, size_t, float, float*,
-                                             float*, size_t);
-extern template void DecodeAttention<F16>(const KvHeadView<F16>&, const float*,
-                                          size_t, size_t, float, float*,
-                                          float*);
-extern template void DecodeAttention<float>(const KvHeadView<float>&,
-                                            const float*, size_t, size_t,
-                                            float, float*, float*);
+template <>
+void PrefillAttention<F16>(const KvHeadView<F16>&, const float*, size_t, size_t,
+                           size_t, size_t, float, float*, float*, size_t);
+template <>
+void PrefillAttention<float>(const KvHeadView<float>&, const float*, size_t,
+                             size_t, size_t, size_t, float, float*, float*,
+                             size_t);
+template <>
+void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t, size_t,
+                          float, float*, float*);
+template <>
+void DecodeAttention<float>(const KvHeadView<float>&, const float*, size_t,
+                            size_t, float, float*, float*);
 
 }  // namespace dapple::kernels
 

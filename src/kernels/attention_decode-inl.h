@@ -1,0 +1,237 @@
+// Decode attention: lanes are head dimensions.
+//
+// Keys are staged as float once for the whole query group, four keys at a time
+// are multiplied with up to four queries, and the accumulators of four keys are
+// reduced together. Values then go through the same staging block.
+#if defined(DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_
+#undef DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_
+#else
+#define DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "kernels/attention-inl.h"
+#include "kernels/attention.h"
+#include "kernels/attention_layout.h"
+#include "kernels/exp-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dapple::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DK = hn::ScalableTag<float>;
+using VK = hn::Vec<DK>;
+
+// Queries that share one pass over the staged keys.
+#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3
+inline constexpr size_t kQueries = 2;  // 16 registers
+#else
+inline constexpr size_t kQueries = 4;  // 32 registers
+#endif
+
+// The four lanes' sums of 128-bit blocks, block by block added up.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE auto AddBlocks(D /*d*/, V v) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> dh;
+    return AddBlocks(dh, hn::Add(hn::LowerHalf(dh, v), hn::UpperHalf(dh, v)));
+  }
+}
+
+// sums[i] = Σ lanes of v_i. sums: [4].
+HWY_INLINE void SumFour(VK v0, VK v1, VK v2, VK v3, float* sums) {
+  const DK d;
+  const hn::Repartition<double, DK> d64;
+  const VK t01 =
+      hn::Add(hn::InterleaveLower(d, v0, v1), hn::InterleaveUpper(d, v0, v1));
+  const VK t23 =
+      hn::Add(hn::InterleaveLower(d, v2, v3), hn::InterleaveUpper(d, v2, v3));
+  const auto p01 = hn::BitCast(d64, t01);
+  const auto p23 = hn::BitCast(d64, t23);
+  const VK all = hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, p01, p23)),
+                         hn::BitCast(d, hn::InterleaveUpper(d64, p01, p23)));
+  const hn::CappedTag<float, 4> d4;
+  hn::StoreU(AddBlocks(d, all), d4, sums);
+}
+
+// scores[g][j] = q[g] · k[j]. q: [kG, stride]; k: [keys padded to 4, stride];
+// scores: [kG, KeysPerBlock].
+template <size_t kG>
+HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const float* k,
+                        size_t keys, size_t stride, size_t scores_stride,
+                        float* HWY_RESTRICT scores) {
+  const DK d;
+  const size_t n = hn::Lanes(d);
+  for (size_t j = 0; j < keys; j += 4) {
+    const float* row = k + j * stride;
+    VK acc[4][kG];
+    HWY_UNROLL(4)
+    for (size_t i = 0; i < 4; ++i) {
+      HWY_UNROLL(4)
+      for (size_t g = 0; g < kG; ++g) acc[i][g] = hn::Zero(d);
+    }
+    for (size_t c = 0; c < stride; c += n) {
+      VK kv[4];
+      HWY_UNROLL(4)
+      for (size_t i = 0; i < 4; ++i) kv[i] = hn::Load(d, row + i * stride + c);
+      HWY_UNROLL(4)
+      for (size_t g = 0; g < kG; ++g) {
+        const VK qv = hn::Load(d, q + g * stride + c);
+        HWY_UNROLL(4)
+        for (size_t i = 0; i < 4; ++i)
+          acc[i][g] = hn::MulAdd(qv, kv[i], acc[i][g]);
+      }
+    }
+    HWY_UNROLL(4)
+    for (size_t g = 0; g < kG; ++g)
+      SumFour(acc[0][g], acc[1][g], acc[2][g], acc[3][g],
+              scores + g * scores_stride + j);
+  }
+}
+
+// o[g] += Σ_j p[g][j] v[j] for kC vectors of dimensions.
+template <size_t kG, size_t kC>
+HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p, size_t p_stride,
+                            const float* HWY_RESTRICT v, size_t keys,
+                            size_t stride, float* HWY_RESTRICT o) {
+  const DK d;
+  const size_t n = hn::Lanes(d);
+  VK acc[kG][kC];
+  HWY_UNROLL(4)
+  for (size_t g = 0; g < kG; ++g) {
+    HWY_UNROLL(4)
+    for (size_t c = 0; c < kC; ++c)
+      acc[g][c] = hn::Load(d, o + g * stride + c * n);
+  }
+  for (size_t j = 0; j < keys; ++j) {
+    VK vv[kC];
+    HWY_UNROLL(4)
+    for (size_t c = 0; c < kC; ++c) vv[c] = hn::Load(d, v + j * stride + c * n);
+    HWY_UNROLL(4)
+    for (size_t g = 0; g < kG; ++g) {
+      const VK weight = hn::Set(d, p[g * p_stride + j]);
+      HWY_UNROLL(4)
+      for (size_t c = 0; c < kC; ++c)
+        acc[g][c] = hn::MulAdd(weight, vv[c], acc[g][c]);
+    }
+  }
+  HWY_UNROLL(4)
+  for (size_t g = 0; g < kG; ++g) {
+    HWY_UNROLL(4)
+    for (size_t c = 0; c < kC; ++c)
+      hn::Store(acc[g][c], d, o + g * stride + c * n);
+  }
+}
+
+template <size_t kG>
+HWY_INLINE void AddValueRows(const float* p, size_t p_stride, const float* v,
+                             size_t keys, size_t stride, float* o) {
+  const size_t n = hn::Lanes(DK());
+  size_t c = 0;
+  for (; c + 4 * n <= stride; c += 4 * n)
+    AddWeighted<kG, 4>(p, p_stride, v + c, keys, stride, o + c);
+  for (; c < stride; c += n)
+    AddWeighted<kG, 1>(p, p_stride, v + c, keys, stride, o + c);
+}
+
+// One query's step of the online softmax. scores: [keys], room for whole
+// vectors, become probabilities; o: [stride] is rescaled.
+HWY_INLINE void UpdateQuery(float* scores, size_t keys, size_t stride,
+                            float* max, float* sum, float* o) {
+  const DK d;
+  const size_t n = hn::Lanes(d);
+  const size_t padded = (keys + n - 1) / n * n;
+  for (size_t j = keys; j < padded; ++j)
+    scores[j] = -std::numeric_limits<float>::infinity();
+  VK most = hn::Set(d, *max);
+  for (size_t j = 0; j < padded; j += n)
+    most = hn::Max(most, hn::Load(d, scores + j));
+  const VK new_max = hn::MaxOfLanes(d, most);
+  const VK factor = Exp2(d, hn::Sub(hn::Set(d, *max), new_max));
+  VK total = hn::Zero(d);
+  for (size_t j = 0; j < padded; j += n) {
+    const VK p = Exp2(d, hn::Sub(hn::Load(d, scores + j), new_max));
+    hn::Store(p, d, scores + j);
+    total = hn::Add(total, p);
+  }
+  *sum = *sum * hn::GetLane(factor) + hn::ReduceSum(d, total);
+  *max = hn::GetLane(new_max);
+  for (size_t c = 0; c < stride; c += n)
+    hn::Store(hn::Mul(hn::Load(d, o + c), factor), d, o + c);
+}
+
+template <class T>
+HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
+                                    size_t group, size_t count, float scale,
+                                    float* scratch, float* out) {
+  const DK d;
+  const size_t n = hn::Lanes(d);
+  const size_t dim = kv.head_dim;
+  const size_t stride = RoundUpToLanes(dim);
+  const size_t keys_a_block = KeysPerBlock(dim);
+
+  // Each part but the last two is a multiple of 16 floats: all stay aligned.
+  float* staged = AlignUp(scratch);                 // [keys_a_block, stride]
+  float* queries = staged + keys_a_block * stride;  // [group, stride]
+  float* o = queries + group * stride;              // [group, stride]
+  float* scores = o + group * stride;               // [group, keys_a_block]
+  float* max = scores + group * keys_a_block;       // [group]
+  float* sum = max + group;                         // [group]
+
+  StageRows(q, group, group, dim, stride, queries);
+  const VK factor = hn::Set(d, scale * kLog2E);
+  for (size_t i = 0; i < group * stride; i += n)
+    hn::Store(hn::Mul(hn::Load(d, queries + i), factor), d, queries + i);
+  std::fill(o, o + group * stride, 0.0f);
+  std::fill(max, max + group, kNoMax);
+  std::fill(sum, sum + group, 0.0f);
+
+  for (size_t first = 0; first < count; first += keys_a_block) {
+    const size_t keys = std::min(keys_a_block, count - first);
+    StageRows(kv.keys + first * dim, keys, (keys + 3) / 4 * 4, dim, stride,
+              staged);
+    size_t g = 0;
+    for (; g + kQueries <= group; g += kQueries)
+      DotKeys<kQueries>(queries + g * stride, staged, keys, stride,
+                        keys_a_block, scores + g * keys_a_block);
+    for (; g < group; ++g)
+      DotKeys<1>(queries + g * stride, staged, keys, stride, keys_a_block,
+                 scores + g * keys_a_block);
+
+    for (g = 0; g < group; ++g)
+      UpdateQuery(scores + g * keys_a_block, keys, stride, max + g, sum + g,
+                  o + g * stride);
+
+    StageRows(kv.values + first * dim, keys, keys, dim, stride, staged);
+    g = 0;
+    for (; g + kQueries <= group; g += kQueries)
+      AddValueRows<kQueries>(scores + g * keys_a_block, keys_a_block, staged,
+                             keys, stride, o + g * stride);
+    for (; g < group; ++g)
+      AddValueRows<1>(scores + g * keys_a_block, keys_a_block, staged, keys,
+                      stride, o + g * stride);
+  }
+
+  for (size_t g = 0; g < group; ++g) {
+    // A sum of 0 means no key, or that every score was -inf.
+    const float inverse = sum[g] == 0.0f ? 0.0f : 1.0f / sum[g];
+    for (size_t i = 0; i < dim; ++i)
+      out[g * dim + i] = o[g * stride + i] * inverse;
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dapple::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,60 @@
+#include "kernels/attention.h"
+#include "kernels/attention_layout.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention_decode.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h, as Highway requires.
+#include "hwy/highway.h"
+#include "kernels/attention_decode-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dapple::kernels {
+namespace HWY_NAMESPACE {
+
+void DecodeF16(const KvHeadView<F16>& kv, const float* q, size_t group,
+               size_t count, float scale, float* scratch, float* out) {
+  DecodeAttentionHead(kv, q, group, count, scale, scratch, out);
+}
+
+void DecodeFloat(const KvHeadView<float>& kv, const float* q, size_t group,
+                 size_t count, float scale, float* scratch, float* out) {
+  DecodeAttentionHead(kv, q, group, count, scale, scratch, out);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dapple::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dapple::kernels {
+
+HWY_EXPORT(DecodeF16);
+HWY_EXPORT(DecodeFloat);
+
+size_t DecodeAttentionScratch(size_t group, size_t head_dim) {
+  const size_t stride = RoundUpToLanes(head_dim);
+  const size_t keys = KeysPerBlock(head_dim);
+  return kMaxFloatLanes        // alignment
+         + keys * stride       // staged keys or values
+         + 2 * group * stride  // q, o
+         + group * keys        // scores
+         + 2 * group;          // maximum, sum
+}
+
+template <>
+void DecodeAttention<F16>(const KvHeadView<F16>& kv, const float* q,
+                          size_t group, size_t count, float scale,
+                          float* scratch, float* out) {
+  HWY_DYNAMIC_DISPATCH(DecodeF16)(kv, q, group, count, scale, scratch, out);
+}
+
+template <>
+void DecodeAttention<float>(const KvHeadView<float>& kv, const float* q,
+                            size_t group, size_t count, float scale,
+                            float* scratch, float* out) {
+  HWY_DYNAMIC_DISPATCH(DecodeFloat)(kv, q, group, count, scale, scratch, out);
+}
+
+}  // namespace dapple::kernels
+#endif  // HWY_ONCE

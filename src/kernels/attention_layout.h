@@ -1,0 +1,25 @@
+// Sizes of attention's scratch that do not depend on the target, shared by the
+// functions that size the scratch and the kernels that carve it.
+#ifndef DAPPLE_KERNELS_ATTENTION_LAYOUT_H_
+#define DAPPLE_KERNELS_ATTENTION_LAYOUT_H_
+
+#include <cstddef>
+
+namespace dapple::kernels {
+
+// Lanes of the widest float vector that is compiled for.
+inline constexpr size_t kMaxFloatLanes = 16;
+
+// Keys that are staged as float at a time: a multiple of 16, and a function of
+// head_dim only, because the borders of key blocks decide how sums round.
+constexpr size_t KeysPerBlock(size_t head_dim) {
+  return head_dim <= 64 ? 64 : head_dim <= 128 ? 32 : 16;
+}
+
+constexpr size_t RoundUpToLanes(size_t n) {
+  return (n + kMaxFloatLanes - 1) / kMaxFloatLanes * kMaxFloatLanes;
+}
+
+}  // namespace dapple::kernels
+
+#endif  // DAPPLE_KERNELS_ATTENTION_LAYOUT_H_

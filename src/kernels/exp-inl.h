@@ -1,0 +1,78 @@
+// Vector exponentials shared by softmax, attention and SwiGLU.
+//
+// Exp2 and Exp reduce to |r| <= 1/2 (times ln 2) and use a degree-6
+// polynomial fitted at Chebyshev nodes (relative error 0.18 * 2^-24 before
+// rounding). Both return exactly 1 at 0, 0 below the smallest normal result,
+// and NaN for NaN.
+//
+// Per-target header: include it only from a file that foreach_target includes.
+#if defined(DAPPLE_KERNELS_EXP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef DAPPLE_KERNELS_EXP_INL_H_
+#undef DAPPLE_KERNELS_EXP_INL_H_
+#else
+#define DAPPLE_KERNELS_EXP_INL_H_
+#endif
+
+#include <cstdint>
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dapple::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Adding it to |x| < 2^22 leaves round(x) in the low mantissa bits.
+inline constexpr float kRoundMagic = 0x1.8p23f;
+
+// p * 2^n, n being the integer that `shifted` = n + kRoundMagic holds; n must
+// be in [-126, 127].
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ScaleByPower(D d, V p, V shifted) {
+  const hn::Rebind<int32_t, D> di;
+  const auto biased = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(biased)));
+}
+
+// 2^x for x < 127.5.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Exp2(D d, V x) {
+  const V magic = hn::Set(d, kRoundMagic);
+  const V shifted = hn::Add(x, magic);
+  const V r = hn::Sub(x, hn::Sub(shifted, magic));
+  V p = hn::MulAdd(r, hn::Set(d, 0x1.44138ap-13f), hn::Set(d, 0x1.5f0890p-10f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.3b2a54p-7f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.c6af6cp-5f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.ebfbe0p-3f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.62e430p-1f));
+  p = hn::MulAdd(r, p, hn::Set(d, 1.0f));
+  const V y = ScaleByPower(d, p, shifted);
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), y);
+}
+
+// e^x, e^88 for x > 88; below -87.33 the result is 0.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Exp(D d, V x) {
+  const V high = hn::Set(d, 88.0f);
+  x = hn::IfThenElse(hn::Gt(x, high), high, x);
+  const V magic = hn::Set(d, kRoundMagic);
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), magic);
+  const V n = hn::Sub(shifted, magic);
+  // ln 2 in two parts (Cody & Waite); n times the first is exact.
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  V p = hn::MulAdd(r, hn::Set(d, 0x1.6d4318p-10f), hn::Set(d, 0x1.123d84p-7f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.5554eap-5f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.55547cp-3f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0.5f));
+  p = hn::MulAdd(r, p, hn::Set(d, 1.0f));
+  p = hn::MulAdd(r, p, hn::Set(d, 1.0f));
+  const V y = ScaleByPower(d, p, shifted);
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33f)), y);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dapple::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

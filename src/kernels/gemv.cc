@@ -1,0 +1,115 @@
+#include "kernels/gemv.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/gemv.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h, as Highway requires.
+#include "hwy/highway.h"
+#include "kernels/gemv-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dapple::kernels {
+namespace HWY_NAMESPACE {
+
+// Kernel::Run<kRows> over rows [first, last), four at a time.
+template <class Kernel, class X>
+HWY_INLINE void ForRows(const void* w, size_t row_bytes, size_t k, size_t first,
+                        size_t last, const X* x, float* y) {
+  const auto* bytes = static_cast<const uint8_t*>(w);
+  size_t r = first;
+  for (; r + 4 <= last; r += 4)
+    Kernel::template Run<4>(bytes + r * row_bytes, row_bytes, k, x, y + r);
+  for (; r < last; ++r)
+    Kernel::template Run<1>(bytes + r * row_bytes, row_bytes, k, x, y + r);
+}
+
+template <class T>
+struct FloatKernel {
+  template <size_t kRows>
+  static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
+                             const float* x, float* y) {
+    FloatRows<kRows, T>(w, stride, k, x, y);
+  }
+};
+
+template <bool kQ4>
+struct BlockFloatKernel {
+  template <size_t kRows>
+  static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
+                             const float* x, float* y) {
+    BlockFloatRows<kRows, kQ4>(w, stride, k, x, y);
+  }
+};
+
+template <bool kQ4>
+struct QuantizedKernel {
+  template <size_t kRows>
+  static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
+                             const BlockActivation* x, float* y) {
+    QuantizedRows<kRows, kQ4>(w, stride, k / kBlock, x, y);
+  }
+};
+
+void GemvFloat(TensorType type, const void* w, size_t row_bytes, size_t k,
+               size_t first, size_t last, const float* x, float* y) {
+  switch (type) {
+    case TensorType::kF32:
+      return ForRows<FloatKernel<float>>(w, row_bytes, k, first, last, x, y);
+    case TensorType::kF16:
+      return ForRows<FloatKernel<F16>>(w, row_bytes, k, first, last, x, y);
+    case TensorType::kBF16:
+      return ForRows<FloatKernel<BF16>>(w, row_bytes, k, first, last, x, y);
+    case TensorType::kQ4_0:
+      return ForRows<BlockFloatKernel<true>>(w, row_bytes, k, first, last, x,
+                                             y);
+    case TensorType::kQ8_0:
+      return ForRows<BlockFloatKernel<false>>(w, row_bytes, k, first, last, x,
+                                              y);
+  }
+}
+
+void GemvInt8(TensorType type, const void* w, size_t row_bytes, size_t k,
+              size_t first, size_t last, const BlockActivation* x, float* y) {
+  if (type == TensorType::kQ4_0)
+    ForRows<QuantizedKernel<true>>(w, row_bytes, k, first, last, x, y);
+  else
+    ForRows<QuantizedKernel<false>>(w, row_bytes, k, first, last, x, y);
+}
+
+void QuantizeRow(const float* x, size_t k, BlockActivation* out) {
+  for (size_t i = 0; i < k / kBlock; ++i)
+    QuantizeBlock(x + i * kBlock, out + i);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dapple::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dapple::kernels {
+
+HWY_EXPORT(GemvFloat);
+HWY_EXPORT(GemvInt8);
+HWY_EXPORT(QuantizeRow);
+
+void QuantizeActivations(const float* x, size_t k, BlockActivation* out) {
+  HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, k, out);
+}
+
+bool HasQuantizedGemv(TensorType type) {
+  return type == TensorType::kQ8_0 || type == TensorType::kQ4_0;
+}
+
+void Gemv(TensorType type, const void* w, size_t row_bytes, size_t k,
+          size_t first, size_t last, const float* x, float* y) {
+  HWY_DYNAMIC_DISPATCH(GemvFloat)(type, w, row_bytes, k, first, last, x, y);
+}
+
+void GemvQuantized(TensorType type, const void* w, size_t row_bytes, size_t k,
+                   size_t first, size_t last, const BlockActivation* x,
+                   float* y) {
+  HWY_DYNAMIC_DISPATCH(GemvInt8)(type, w, row_bytes, k, first, last, x, y);
+}
+
+}  // namespace dapple::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,250 @@
+#include "kernels/reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace dapple::kernels::reference {
+
+void RmsNorm(const float* x, const float* weight, float eps, size_t rows,
+             size_t cols, float* out) {
+  for (size_t r = 0; r < rows; ++r) {
+    double sum = 0.0;
+    for (size_t c = 0; c < cols; ++c) {
+      const double v = x[r * cols + c];
+      sum += v * v;
+    }
+    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(cols) +
+                                         static_cast<double>(eps));
+    for (size_t c = 0; c < cols; ++c)
+      out[r * cols + c] = static_cast<float>(
+          static_cast<double>(x[r * cols + c]) * scale * weight[c]);
+  }
+}
+
+void Rope(float* x, size_t rows, size_t row_stride, size_t heads,
+          size_t head_dim, size_t rotary, RopePairs pairs, const float* cos,
+          const float* sin) {
+  const size_t half = rotary / 2;
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t h = 0; h < heads; ++h) {
+      float* head = x + r * row_stride + h * head_dim;
+      for (size_t i = 0; i < half; ++i) {
+        const bool adjacent = pairs == RopePairs::kAdjacent;
+        float& first = head[adjacent ? 2 * i : i];
+        float& second = head[adjacent ? 2 * i + 1 : i + half];
+        const double a = first;
+        const double b = second;
+        const double c = cos[r * half + i];
+        const double s = sin[r * half + i];
+        first = static_cast<float>(a * c - b * s);
+        second = static_cast<float>(a * s + b * c);
+      }
+    }
+  }
+}
+
+void SwiGlu(const float* gate, const float* up, size_t count, float* out) {
+  for (size_t i = 0; i < count; ++i) {
+    const double g = gate[i];
+    out[i] = static_cast<float>(g / (1.0 + std::exp(-g)) * up[i]);
+  }
+}
+
+F16 ToF16Saturated(float value) {
+  if (value > 65504.0f) value = 65504.0f;
+  if (value < -65504.0f) value = -65504.0f;
+  return ToF16(value);
+}
+
+namespace {
+
+// Quant i of a 32-element block, and the block's scale.
+int BlockQuant(TensorType type, const unsigned char* block, size_t i) {
+  if (type == TensorType::kQ8_0) return static_cast<signed char>(block[2 + i]);
+  const int byte = block[2 + i % 16];
+  return (i < 16 ? byte & 15 : byte >> 4) - 8;
+}
+
+float BlockScale(const unsigned char* block) {
+  F16 scale;
+  std::memcpy(&scale, block, sizeof(scale));
+  return ToFloat(scale);
+}
+
+template <class T>
+T Element(const void* row, size_t i) {
+  T value;
+  std::memcpy(&value, static_cast<const unsigned char*>(row) + i * sizeof(T),
+              sizeof(T));
+  return value;
+}
+
+float Widen(float v) { return v; }
+float Widen(F16 v) { return ToFloat(v); }
+
+}  // namespace
+
+void Dequantize(TensorType type, const void* row, size_t count, float* out) {
+  const auto* bytes = static_cast<const unsigned char*>(row);
+  for (size_t i = 0; i < count; ++i) {
+    switch (type) {
+      case TensorType::kF32:
+        out[i] = Element<float>(row, i);
+        break;
+      case TensorType::kF16:
+        out[i] = ToFloat(Element<F16>(row, i));
+        break;
+      case TensorType::kBF16:
+        out[i] = ToFloat(Element<BF16>(row, i));
+        break;
+      case TensorType::kQ4_0:
+      case TensorType::kQ8_0: {
+        const auto* block = bytes + i / 32 * InfoOf(type).block_bytes;
+        out[i] = BlockScale(block) *
+                 static_cast<float>(BlockQuant(type, block, i % 32));
+        break;
+      }
+    }
+  }
+}
+
+void QuantizeActivations(const float* x, size_t k, BlockActivation* out) {
+  for (size_t b = 0; b < k / 32; ++b, x += 32, ++out) {
+    bool finite = true;
+    float largest = 0.0f;
+    for (size_t i = 0; i < 32; ++i) {
+      finite = finite && std::isfinite(x[i]);
+      largest = std::max(largest, std::fabs(x[i]));
+    }
+    if (!finite) {
+      std::memset(out->quants, 0, sizeof(out->quants));
+      out->scale = out->sum = std::numeric_limits<float>::quiet_NaN();
+      continue;
+    }
+    const bool tiny = largest < 0x1p-100f;
+    out->scale = tiny ? 0.0f : largest / 127.0f;
+    const float inverse = tiny ? 0.0f : 127.0f / largest;
+    int total = 0;
+    for (size_t i = 0; i < 32; ++i) {
+      // nearbyint: ties to even in the default rounding mode.
+      out->quants[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
+      total += out->quants[i];
+    }
+    out->sum = out->scale * static_cast<float>(total);
+  }
+}
+
+void Gemv(TensorType type, const void* w, size_t row_bytes, size_t k,
+          size_t first, size_t last, const float* x, double* y) {
+  std::vector<float> row(k);
+  for (size_t r = first; r < last; ++r) {
+    Dequantize(type, static_cast<const unsigned char*>(w) + r * row_bytes, k,
+               row.data());
+    double sum = 0.0;
+    for (size_t i = 0; i < k; ++i)
+      sum += static_cast<double>(row[i]) * static_cast<double>(x[i]);
+    y[r] = sum;
+  }
+}
+
+void GemvQuantized(TensorType type, const void* w, size_t row_bytes, size_t k,
+                   size_t first, size_t last, const BlockActivation* x,
+                   double* y) {
+  const size_t block_bytes = InfoOf(type).block_bytes;
+  for (size_t r = first; r < last; ++r) {
+    const auto* row = static_cast<const unsigned char*>(w) + r * row_bytes;
+    double sum = 0.0;
+    for (size_t b = 0; b < k / 32; ++b) {
+      const auto* block = row + b * block_bytes;
+      int dot = 0;
+      for (size_t i = 0; i < 32; ++i)
+        dot += BlockQuant(type, block, i) * x[b].quants[i];
+      sum += static_cast<double>(BlockScale(block)) *
+             static_cast<double>(x[b].scale) * dot;
+    }
+    y[r] = sum;
+  }
+}
+
+void Softmax(float* x, size_t count, float scale) {
+  double max = -std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < count; ++i)
+    max = std::max(max, static_cast<double>(x[i]) * scale);
+  std::vector<double> e(count, 0.0);
+  double sum = 0.0;
+  for (size_t i = 0; i < count; ++i) {
+    if (x[i] * scale == -std::numeric_limits<float>::infinity()) continue;
+    e[i] = std::exp(static_cast<double>(x[i]) * scale - max);
+    sum += e[i];
+  }
+  for (size_t i = 0; i < count; ++i)
+    x[i] = sum == 0.0 ? 0.0f : static_cast<float>(e[i] / sum);
+}
+
+size_t ArgMax(const float* x, size_t count) {
+  size_t best = count;
+  for (size_t i = 0; i < count; ++i)
+    if (!std::isnan(x[i]) && (best == count || x[i] > x[best])) best = i;
+  return best == count ? 0 : best;
+}
+
+double LogSumExp(const float* x, size_t count) {
+  const double max = *std::max_element(x, x + count);
+  double sum = 0.0;
+  for (size_t i = 0; i < count; ++i)
+    sum += std::exp(static_cast<double>(x[i]) - max);
+  return max + std::log(sum);
+}
+
+template <class T>
+void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
+                     size_t count, float scale, float* out) {
+  const size_t dim = kv.head_dim;
+  std::vector<double> p(count);
+  for (size_t g = 0; g < group; ++g) {
+    double max = -std::numeric_limits<double>::infinity();
+    for (size_t j = 0; j < count; ++j) {
+      double dot = 0.0;
+      for (size_t i = 0; i < dim; ++i)
+        dot += static_cast<double>(q[g * dim + i]) *
+               static_cast<double>(Widen(kv.keys[j * dim + i]));
+      p[j] = dot * static_cast<double>(scale);
+      max = std::max(max, p[j]);
+    }
+    double sum = 0.0;
+    for (double& v : p) {
+      v = std::exp(v - max);
+      sum += v;
+    }
+    for (size_t i = 0; i < dim; ++i) {
+      double value = 0.0;
+      for (size_t j = 0; j < count; ++j)
+        value += p[j] * static_cast<double>(Widen(kv.values[j * dim + i]));
+      out[g * dim + i] = static_cast<float>(value / sum);
+    }
+  }
+}
+
+template <class T>
+void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
+                      size_t rows, size_t group, size_t first_visible,
+                      float scale, float* out, size_t out_stride) {
+  for (size_t r = 0; r < rows; ++r)
+    DecodeAttention(kv, q + r * q_stride, group, first_visible + r + 1, scale,
+                    out + r * out_stride);
+}
+
+template void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t,
+                                   size_t, float, float*);
+template void DecodeAttention<float>(const KvHeadView<float>&, const float*,
+                                     size_t, size_t, float, float*);
+template void PrefillAttention<F16>(const KvHeadView<F16>&, const float*,
+                                    size_t, size_t, size_t, size_t, float,
+                                    float*, size_t);
+template void PrefillAttention<float>(const KvHeadView<float>&, const float*,
+                                      size_t, size_t, size_t, size_t, float,
+                                      float*, size_t);
+
+}  // namespace dapple::kernels::reference

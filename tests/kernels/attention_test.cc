@@ -1,0 +1,260 @@
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "kernel_test.h"
+#include "kernels/reference.h"
+
+namespace dapple::kernels {
+namespace {
+
+template <class T>
+T FromFloat(float v);
+template <>
+float FromFloat<float>(float v) {
+  return v;
+}
+template <>
+F16 FromFloat<F16>(float v) {
+  return ToF16(v);
+}
+float Widen(float v) { return v; }
+float Widen(F16 v) { return ToFloat(v); }
+
+template <class T>
+struct Head {
+  std::vector<T> keys;
+  std::vector<T> values;
+  size_t dim;
+
+  Head(Random& random, size_t count, size_t head_dim, float key_deviation)
+      : dim(head_dim) {
+    for (size_t i = 0; i < count * head_dim; ++i) {
+      keys.push_back(FromFloat<T>(random.Normal(key_deviation)));
+      values.push_back(FromFloat<T>(random.Normal()));
+    }
+  }
+  KvHeadView<T> View() const { return {keys.data(), values.data(), dim}; }
+};
+
+// What a result may differ by: the error of a score, a sum of `dim` products
+// in float, moves the weights of values that are at most max |v|.
+template <class T>
+double Bound(const Head<T>& head, const std::vector<float>& q, float scale) {
+  double q_max = 0.0;
+  double k_max = 0.0;
+  double v_max = 0.0;
+  const auto larger = [](double a, float b) {
+    return std::max(a, static_cast<double>(std::fabs(b)));
+  };
+  for (float v : q) q_max = larger(q_max, v);
+  for (T v : head.keys) k_max = larger(k_max, Widen(v));
+  for (T v : head.values) v_max = larger(v_max, Widen(v));
+  const double magnitude = q_max * k_max * static_cast<double>(head.dim) *
+                           static_cast<double>(scale);
+  return v_max * (1e-5 + magnitude * 0x1p-22);
+}
+
+void RequireClose(const float* got, const float* want, size_t count,
+                  double bound) {
+  double worst = 0.0;
+  bool finite = true;
+  for (size_t i = 0; i < count; ++i) {
+    finite = finite && std::isfinite(got[i]);
+    worst = std::max(worst, static_cast<double>(std::fabs(got[i] - want[i])));
+  }
+  REQUIRE(finite);
+  REQUIRE(worst <= bound);
+}
+
+template <class T>
+void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
+                  size_t first_visible, float deviation) {
+  CAPTURE(dim);
+  CAPTURE(rows);
+  CAPTURE(group);
+  CAPTURE(first_visible);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const Head<T> head(random, first_visible + rows, dim, deviation);
+  const size_t width = group * dim;
+  const size_t q_stride = width + 5;
+  const size_t out_stride = width + 3;
+  const auto q = random.Normals(rows * q_stride, deviation);
+  std::vector<float> want(rows * out_stride);
+  reference::PrefillAttention(head.View(), q.data(), q_stride, rows, group,
+                              first_visible, scale, want.data(), out_stride);
+
+  Guarded<float> scratch(PrefillAttentionScratch(rows, group, dim));
+  Guarded<float> out(rows * out_stride);
+  PrefillAttention(head.View(), q.data(), q_stride, rows, group, first_visible,
+                   scale, scratch.data(), out.data(), out_stride);
+  out.Check();
+  scratch.Check();
+  const double bound = Bound(head, q, scale);
+  for (size_t r = 0; r < rows; ++r)
+    RequireClose(&out[r * out_stride], &want[r * out_stride], width, bound);
+
+  // The same rows in calls of other sizes: the same bits.
+  Guarded<float> split(rows * out_stride);
+  for (size_t r = 0; r < rows;) {
+    const size_t now = std::min(rows - r, 1 + random.Below(rows));
+    PrefillAttention(head.View(), q.data() + r * q_stride, q_stride, now, group,
+                     first_visible + r, scale, scratch.data(),
+                     split.data() + r * out_stride, out_stride);
+    r += now;
+  }
+  size_t different = 0;
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t i = 0; i < width; ++i)
+      different += split[r * out_stride + i] != out[r * out_stride + i];
+  REQUIRE(different == 0);
+}
+
+TEST_CASE("prefill attention agrees with the reference at every shape") {
+  ForEachTarget([] {
+    Random random(1);
+    for (size_t dim : {8, 16, 24, 32, 64, 80, 128, 256}) {
+      CheckPrefill<F16>(random, dim, 5, 3, 70, 1.0f);
+      CheckPrefill<F16>(random, dim, 17, 1, 0, 1.0f);
+      CheckPrefill<float>(random, dim, 9, 2, 33, 1.0f);
+    }
+    for (size_t group = 1; group <= 8; ++group)
+      CheckPrefill<F16>(random, 32, 13, group, 31, 1.0f);
+    for (size_t rows : {1, 2, 16, 48, 63, 64})
+      CheckPrefill<float>(random, 16, rows, 2, 100, 1.0f);
+    for (size_t first : {0, 1, 62, 63, 64, 65, 300})
+      CheckPrefill<F16>(random, 64, 7, 4, first, 1.0f);
+    CheckPrefill<F16>(random, 64, PrefillAttentionRows(4), 4, 150, 1.0f);
+  });
+}
+
+TEST_CASE("prefill attention stays finite with scores in the thousands") {
+  ForEachTarget([] {
+    Random random(2);
+    CheckPrefill<F16>(random, 64, 20, 2, 130, 30.0f);
+    CheckPrefill<float>(random, 16, 20, 3, 65, 60.0f);
+    CheckPrefill<F16>(random, 32, 4, 1, 65, 0.0f);  // all scores equal
+  });
+}
+
+TEST_CASE("later keys of the tile do not reach earlier rows") {
+  ForEachTarget([] {
+    Random random(3);
+    const size_t dim = 32;
+    const size_t rows = 40;
+    Head<float> head(random, 100 + rows, dim, 1.0f);
+    const auto q = random.Normals(rows * dim);
+    std::vector<float> scratch(PrefillAttentionScratch(rows, 1, dim));
+    std::vector<float> before(rows * dim);
+    PrefillAttention(head.View(), q.data(), dim, rows, 1, 100, 0.2f,
+                     scratch.data(), before.data(), dim);
+    // Key 121 is row 21's own: it changes row 21 and later ones only.
+    for (size_t i = 0; i < dim; ++i) {
+      head.keys[121 * dim + i] += 3.0f;
+      head.values[121 * dim + i] = 1e6f;
+    }
+    std::vector<float> after(rows * dim);
+    PrefillAttention(head.View(), q.data(), dim, rows, 1, 100, 0.2f,
+                     scratch.data(), after.data(), dim);
+    for (size_t r = 0; r < rows; ++r)
+      REQUIRE((std::memcmp(&before[r * dim], &after[r * dim],
+                           dim * sizeof(float)) == 0) == (r < 21));
+  });
+}
+
+template <class T>
+void CheckDecode(Random& random, size_t dim, size_t group, size_t count,
+                 float deviation) {
+  CAPTURE(dim);
+  CAPTURE(group);
+  CAPTURE(count);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const Head<T> head(random, count, dim, deviation);
+  const auto q = random.Normals(group * dim, deviation);
+  std::vector<float> want(group * dim);
+  reference::DecodeAttention(head.View(), q.data(), group, count, scale,
+                             want.data());
+  Guarded<float> scratch(DecodeAttentionScratch(group, dim));
+  Guarded<float> out(group * dim);
+  DecodeAttention(head.View(), q.data(), group, count, scale, scratch.data(),
+                  out.data());
+  out.Check();
+  scratch.Check();
+  RequireClose(out.data(), want.data(), want.size(), Bound(head, q, scale));
+
+  // A query's result does not depend on the others of its group.
+  Guarded<float> alone(dim);
+  for (size_t g = 0; g < group; ++g) {
+    DecodeAttention(head.View(), q.data() + g * dim, 1, count, scale,
+                    scratch.data(), alone.data());
+    REQUIRE(std::memcmp(alone.data(), &out[g * dim], dim * sizeof(float)) == 0);
+  }
+}
+
+TEST_CASE("decode attention agrees with the reference at every shape") {
+  ForEachTarget([] {
+    Random random(4);
+    for (size_t dim : {8, 16, 24, 32, 64, 80, 128, 256}) {
+      CheckDecode<F16>(random, dim, 4, 77, 1.0f);
+      CheckDecode<float>(random, dim, 3, 130, 1.0f);
+    }
+    for (size_t group = 1; group <= 9; ++group)
+      CheckDecode<F16>(random, 64, group, 100, 1.0f);
+    for (size_t count : {1, 2, 3, 4, 5, 31, 63, 64, 65, 127, 1000})
+      CheckDecode<F16>(random, 32, 2, count, 1.0f);
+    CheckDecode<F16>(random, 64, 2, 200, 30.0f);
+    CheckDecode<float>(random, 16, 2, 200, 60.0f);
+  });
+}
+
+TEST_CASE("attention over zero keys, or over -inf scores only, is zero") {
+  ForEachTarget([] {
+    const size_t dim = 16;
+    std::vector<float> keys(dim * 3, -3e38f);
+    std::vector<float> values(dim * 3, 1.0f);
+    const std::vector<float> q(dim, 3e38f);
+    std::vector<float> scratch(DecodeAttentionScratch(1, dim) +
+                               PrefillAttentionScratch(1, 1, dim));
+    std::vector<float> out(dim, 7.0f);
+    const KvHeadView<float> kv{keys.data(), values.data(), dim};
+    DecodeAttention(kv, q.data(), 1, 0, 1.0f, scratch.data(), out.data());
+    for (float v : out) CHECK(v == 0.0f);
+    out.assign(dim, 7.0f);
+    DecodeAttention(kv, q.data(), 1, 3, 1.0f, scratch.data(), out.data());
+    for (float v : out) CHECK(v == 0.0f);
+    out.assign(dim, 7.0f);
+    PrefillAttention(kv, q.data(), dim, 1, 1, 2, 1.0f, scratch.data(),
+                     out.data(), dim);
+    for (float v : out) CHECK(v == 0.0f);
+  });
+}
+
+TEST_CASE("a NaN query gives NaN for itself and numbers for the others") {
+  ForEachTarget([] {
+    Random random(5);
+    const size_t dim = 32;
+    const Head<F16> head(random, 90, dim, 1.0f);
+    auto q = random.Normals(3 * dim);
+    q[dim + 3] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> scratch(DecodeAttentionScratch(3, dim) +
+                               PrefillAttentionScratch(1, 3, dim));
+    std::vector<float> out(3 * dim);
+    for (bool prefill : {false, true}) {
+      if (prefill)
+        PrefillAttention(head.View(), q.data(), 3 * dim, 1, 3, 89, 0.2f,
+                         scratch.data(), out.data(), 3 * dim);
+      else
+        DecodeAttention(head.View(), q.data(), 3, 90, 0.2f, scratch.data(),
+                        out.data());
+      for (size_t i = 0; i < dim; ++i) {
+        CHECK(std::isfinite(out[i]));
+        CHECK(std::isnan(out[dim + i]));
+        CHECK(std::isfinite(out[2 * dim + i]));
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace dapple::kernels
