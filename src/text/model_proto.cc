@@ -43,7 +43,7 @@ ModelProtoWriter::ModelProtoWriter(size_t reserve_bytes) {
 }
 
 void ModelProtoWriter::AddPiece(std::string_view piece, float score,
-                                PieceType type) {
+                                TokenType type) {
   std::string message;
   PutString(1, piece, &message);
   PutFloat(2, score, &message);

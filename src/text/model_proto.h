@@ -18,7 +18,7 @@ class ModelProtoWriter {
  public:
   explicit ModelProtoWriter(size_t reserve_bytes);
 
-  void AddPiece(std::string_view piece, float score, PieceType type);
+  void AddPiece(std::string_view piece, float score, TokenType type);
   // A BPE model whose normalizer leaves text alone but for escaping spaces:
   // no dummy prefix (Tokenizer adds it itself, where it belongs) and all
   // spaces kept. To be called last.

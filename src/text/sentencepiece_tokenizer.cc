@@ -61,10 +61,10 @@ std::string HiddenName(size_t id) {
 
 // Whether token i is a mark that only parse_special may yield.
 bool IsSpecial(const Vocabulary& vocabulary, size_t i) {
-  const PieceType type = vocabulary.types[i];
-  if (type == PieceType::kControl || type == PieceType::kUnknown) return true;
+  const TokenType type = vocabulary.types[i];
+  if (type == TokenType::kControl || type == TokenType::kUnknown) return true;
   const TokenId id = static_cast<TokenId>(i);
-  return type == PieceType::kUserDefined &&
+  return type == TokenType::kUserDefined &&
          (LooksLikeTurnMark(vocabulary.pieces[i]) || id == vocabulary.bos ||
           id == vocabulary.eos || id == vocabulary.eot);
 }
@@ -102,7 +102,7 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
   // made up behind the vocabulary) or several (Phi-3 marks its padding so).
   TokenId unknown = vocabulary.unknown;
   for (size_t i = 0; i < count && unknown < 0; ++i) {
-    if (vocabulary.types[i] == PieceType::kUnknown)
+    if (vocabulary.types[i] == TokenType::kUnknown)
       unknown = static_cast<TokenId>(i);
   }
   ModelProtoWriter proto(text_bytes + (count + 1) * 20);
@@ -114,16 +114,16 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
   for (size_t i = 0; i < count; ++i) {
     const std::string& piece = vocabulary.pieces[i];
     const float score = vocabulary.scores[i];
-    const PieceType type = vocabulary.types[i];
+    const TokenType type = vocabulary.types[i];
     if (static_cast<TokenId>(i) == unknown) {
-      proto.AddPiece(HiddenName(i), score, PieceType::kUnknown);
+      proto.AddPiece(HiddenName(i), score, TokenType::kUnknown);
       kinds_.push_back(Kind::kControl);
       texts_ += piece;
     } else if (IsSpecial(vocabulary, i)) {
-      proto.AddPiece(HiddenName(i), score, PieceType::kControl);
+      proto.AddPiece(HiddenName(i), score, TokenType::kControl);
       kinds_.push_back(Kind::kControl);
       texts_ += piece;
-    } else if (type == PieceType::kByte) {
+    } else if (type == TokenType::kByte) {
       const int value = ByteValue(piece);
       if (value < 0 || bytes_seen[static_cast<size_t>(value)]) {
         return Corrupt(
@@ -141,7 +141,7 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
                        " has a zero byte");
       }
       proto.AddPiece(piece, score, type);
-      kinds_.push_back(type == PieceType::kUnused ? Kind::kSilent
+      kinds_.push_back(type == TokenType::kUnused ? Kind::kSilent
                                                   : Kind::kText);
       texts_ += WithSpaces(piece);
     }
@@ -157,7 +157,7 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
                      ": the vocabulary has neither byte tokens nor an "
                      "unknown token");
     }
-    proto.AddPiece(HiddenName(count), 0.0f, PieceType::kUnknown);
+    proto.AddPiece(HiddenName(count), 0.0f, TokenType::kUnknown);
   }
   may_cut_ = bytes_seen.all();
   return Hand(std::move(proto).Finish(bytes_seen.all()));

@@ -59,7 +59,7 @@ Status ReadFlag(const GgufFile& file, std::string_view name, bool* flag) {
 // Files without the key mean sentencepiece's own name, if there is one.
 TokenId FindControl(const Vocabulary& vocabulary, std::string_view piece) {
   for (size_t i = 0; i < vocabulary.pieces.size(); ++i) {
-    if (vocabulary.types[i] == PieceType::kControl &&
+    if (vocabulary.types[i] == TokenType::kControl &&
         vocabulary.pieces[i] == piece)
       return static_cast<TokenId>(i);
   }
@@ -115,7 +115,7 @@ Result<Vocabulary> Vocabulary::Read(const GgufFile& file) {
     if ((*tokens)[i].empty())
       return Wrong(file, "token " + std::to_string(i) + " is empty");
     vocabulary.pieces.emplace_back((*tokens)[i]);
-    vocabulary.types.push_back(static_cast<PieceType>(type));
+    vocabulary.types.push_back(static_cast<TokenType>(type));
   }
   vocabulary.scores = std::move(*scores);
 

@@ -13,8 +13,8 @@
 
 namespace dapple {
 
-// Values of tokenizer.ggml.token_type; the same as sentencepiece's own.
-enum class PieceType : uint8_t {
+// Values of tokenizer.ggml.token_type, the same as sentencepiece's own.
+enum class TokenType : uint8_t {
   kNormal = 1,
   kUnknown = 2,
   kControl = 3,
@@ -27,7 +27,7 @@ struct Vocabulary {
   std::string path;                 // for messages
   std::vector<std::string> pieces;  // [vocab], U+2581 standing for a space
   std::vector<float> scores;        // [vocab]
-  std::vector<PieceType> types;     // [vocab]
+  std::vector<TokenType> types;     // [vocab]
   TokenId bos = -1;
   TokenId eos = -1;
   TokenId eot = -1;
