@@ -17,6 +17,7 @@
 
 #include "gemm/panel.h"
 #include "kernels/convert.h"
+#include "util/arena.h"
 #include "util/checked.h"
 
 namespace dapple {
@@ -111,7 +112,7 @@ class OneDnnGemm final : public Gemm {
       if (Find(k) == nullptr) DAPPLE_RETURN_IF_ERROR(AddProduct(k));
       max_k_ = std::max(max_k_, k);
     }
-    WarmUp();
+    DAPPLE_RETURN_IF_ERROR(WarmUp());
     const size_t after = ResidentBytes();
     own_bytes_ = std::max(after > before ? after - before : 0,
                           products_.size() * kProductBytes);
@@ -233,21 +234,19 @@ class OneDnnGemm final : public Gemm {
     return Status::Ok();
   }
 
-  // The first call of a primitive touches pages that OwnBytes must count.
-  void WarmUp() const {
-    for (const Product& product : products_) {
-      std::vector<BF16> rows(kRows * product.k + kCacheLine);
-      std::vector<BF16> weights(kColumns * product.k + kCacheLine);
-      std::vector<std::byte> own(ThreadBytes() + kCacheLine);
-      MultiplyTile(product, 0, Aligned(rows.data()), Aligned(weights.data()),
-                   Aligned(own.data()));
-    }
-  }
-
-  template <class T>
-  static T* Aligned(T* pointer) {
-    return reinterpret_cast<T*>(
-        AlignUp(reinterpret_cast<uintptr_t>(pointer), kCacheLine));
+  // The first call of a primitive touches pages that OwnBytes must count. Its
+  // buffers are mapped, not taken from the heap, which would keep them.
+  Status WarmUp() const {
+    const size_t rows = kRows * max_k_, weights = kColumns * max_k_;
+    DAPPLE_ASSIGN_OR_RETURN(
+        Arena arena, Arena::Reserve((rows + weights) * sizeof(BF16) +
+                                    ThreadBytes() + 3 * Arena::kAlignment));
+    const BF16* x = arena.Carve<BF16>(rows).data();
+    const BF16* w = arena.Carve<BF16>(weights).data();
+    std::byte* own = arena.Carve<std::byte>(ThreadBytes()).data();
+    for (const Product& product : products_)
+      MultiplyTile(product, 0, x, w, own);
+    return Status::Ok();
   }
 
   // rows: [kRows, k]; weights: one panel; own: ThreadBytes. Returns the

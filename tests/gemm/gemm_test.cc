@@ -1,0 +1,232 @@
+#include "gemm/gemm.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "gemm_fixture.h"
+#include "kernels/targets.h"
+
+namespace dapple {
+namespace {
+
+using gemm_test::Bench;
+using gemm_test::LargestError;
+using gemm_test::MakeBench;
+using gemm_test::RandomFloats;
+using gemm_test::RandomWeights;
+using gemm_test::Weights;
+
+constexpr GemmBackend kBackends[] = {GemmBackend::kOneDnn,
+                                     GemmBackend::kHighway, GemmBackend::kF32};
+// Sums of a few thousand floats, relative to the sum of magnitudes.
+constexpr double kFloatSums = 1e-6;
+// The same after each activation was rounded to 8 bits: off by 2^-8 at most.
+constexpr double kRoundedRows = 0x1p-8 + kFloatSums;
+
+std::string Name(GemmBackend backend) {
+  return std::string(Gemm::BackendName(backend));
+}
+
+bool Available(GemmBackend backend) {
+  return backend != GemmBackend::kOneDnn ||
+         Gemm::Choose() == GemmBackend::kOneDnn;
+}
+
+// x rounded to bf16: then no backend may lose anything but in its sums.
+void RoundToBF16(std::vector<float>* x) {
+  for (float& v : *x) v = ToFloat(ToBF16(v));
+}
+
+void CheckProduct(GemmBackend backend, TensorType type, size_t n, size_t k,
+                  size_t rows, int threads) {
+  CAPTURE(Name(backend));
+  CAPTURE(InfoOf(type).name);
+  CAPTURE(n);
+  CAPTURE(k);
+  CAPTURE(rows);
+  const Weights w = RandomWeights(type, n, k, 7);
+  auto bench = MakeBench(backend, threads, rows, w);
+  REQUIRE(bench);
+  REQUIRE(bench->gemm->backend() == backend);
+  const bool round = backend != GemmBackend::kF32;
+  std::vector<float> x = RandomFloats(rows * k, 8);
+  std::vector<float> y(rows * n, NAN);
+  bench->Multiply(x.data(), k, rows, y.data(), n);
+  CHECK(LargestError(w, round, x.data(), k, rows, y.data(), n) <=
+        (round ? kRoundedRows : kFloatSums));
+  RoundToBF16(&x);
+  bench->Multiply(x.data(), k, rows, y.data(), n);
+  CHECK(LargestError(w, round, x.data(), k, rows, y.data(), n) <= kFloatSums);
+}
+
+TEST_CASE("every backend multiplies every weight type") {
+  for (GemmBackend backend : kBackends) {
+    if (!Available(backend)) continue;
+    for (const TensorTypeInfo& info : kTensorTypes) {
+      CheckProduct(backend, info.type, 96, 64, 33, 2);
+      CheckProduct(backend, info.type, 100, 544, 70, 2);
+    }
+  }
+}
+
+TEST_CASE("odd shapes and every number of rows give the right product") {
+  for (GemmBackend backend : kBackends) {
+    if (!Available(backend)) continue;
+    for (size_t k : {1, 7, 31, 256, 257, 513})
+      CheckProduct(backend, TensorType::kF32, 37, k, 13, 1);
+    for (size_t n : {1, 2, 15, 16, 17, 31, 32, 33, 63, 65, 130, 1000})
+      CheckProduct(backend, TensorType::kF32, n, 72, 14, 2);
+    for (size_t rows : {1, 2, 5, 6, 7, 11, 12, 31, 32, 191, 192, 193, 600})
+      CheckProduct(backend, TensorType::kBF16, 40, 96, rows, 2);
+    CheckProduct(backend, TensorType::kQ8_0, 24, 4864, 9, 2);
+  }
+}
+
+TEST_CASE("the Highway backends agree with the reference on every target") {
+  for (int64_t target : kernels::SupportedTargets()) {
+    kernels::ForceTarget(target);
+    CAPTURE(kernels::TargetName(target));
+    REQUIRE(kernels::ActiveTarget() == target);
+    for (GemmBackend backend : {GemmBackend::kHighway, GemmBackend::kF32}) {
+      CheckProduct(backend, TensorType::kQ8_0, 100, 544, 25, 1);
+      CheckProduct(backend, TensorType::kQ4_0, 33, 64, 3, 1);
+      CheckProduct(backend, TensorType::kF32, 70, 259, 200, 1);
+      CheckProduct(backend, TensorType::kF16, 17, 5, 12, 1);
+    }
+  }
+  kernels::ForceTarget(0);
+}
+
+TEST_CASE("only rows of k are read and only rows of n are written") {
+  constexpr size_t kN = 45, kK = 70, kMaxRows = 50;
+  constexpr size_t kXStride = 83, kYStride = 59;
+  const Weights w = RandomWeights(TensorType::kBF16, kN, kK, 1);
+  for (GemmBackend backend : kBackends) {
+    if (!Available(backend)) continue;
+    CAPTURE(Name(backend));
+    auto bench = MakeBench(backend, 2, kMaxRows, w);
+    REQUIRE(bench);
+    const std::vector<float> dense = RandomFloats(kMaxRows * kK, 2);
+    std::vector<float> x(kMaxRows * kXStride, NAN);
+    for (size_t r = 0; r < kMaxRows; ++r)
+      std::copy_n(dense.data() + r * kK, kK, x.data() + r * kXStride);
+    for (size_t rows : {kMaxRows, size_t{17}}) {
+      std::vector<float> expected(rows * kN, NAN);
+      bench->Multiply(dense.data(), kK, rows, expected.data(), kN);
+      std::vector<float> y(kMaxRows * kYStride, -7.0f);
+      bench->Multiply(x.data(), kXStride, rows, y.data(), kYStride);
+      size_t wrong = 0;
+      for (size_t r = 0; r < kMaxRows; ++r)
+        for (size_t c = 0; c < kYStride; ++c) {
+          const bool inside = r < rows && c < kN;
+          wrong +=
+              y[r * kYStride + c] != (inside ? expected[r * kN + c] : -7.0f);
+        }
+      CHECK(wrong == 0);
+    }
+  }
+}
+
+TEST_CASE("neither threads nor tiles change a single bit") {
+  constexpr size_t kRows = 420;
+  constexpr GemmShape kShapes[] = {{200, 512}, {33, 1100}, {1000, 72}};
+  for (GemmBackend backend : kBackends) {
+    if (!Available(backend)) continue;
+    CAPTURE(Name(backend));
+    for (const GemmShape& shape : kShapes) {
+      const auto [n, k] = shape;
+      const Weights w = RandomWeights(TensorType::kBF16, n, k, 3);
+      const std::vector<float> x = RandomFloats(kRows * k, 4);
+      std::vector<float> expected(kRows * n, NAN);
+      auto one = MakeBench(backend, 1, kRows, w);
+      REQUIRE(one);
+      one->Multiply(x.data(), k, kRows, expected.data(), n);
+      for (int threads : {1, 2, 3}) {
+        CAPTURE(threads);
+        for (size_t max_rows : {size_t{1}, size_t{7}, size_t{32}, size_t{45},
+                                size_t{200}, kRows}) {
+          if (max_rows == 1 && threads > 1) continue;  // covered by 7
+          CAPTURE(max_rows);
+          auto bench = MakeBench(backend, threads, max_rows, w);
+          REQUIRE(bench);
+          std::vector<float> y(kRows * n, NAN);
+          for (size_t r = 0; r < kRows; r += max_rows)
+            bench->Multiply(x.data() + r * k, k, std::min(max_rows, kRows - r),
+                            y.data() + r * n, n);
+          CHECK(y == expected);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a NaN or an infinity stays in its own row") {
+  constexpr size_t kN = 70, kK = 64, kRows = 40;
+  const Weights w = RandomWeights(TensorType::kQ8_0, kN, kK, 5);
+  for (GemmBackend backend : kBackends) {
+    if (!Available(backend)) continue;
+    CAPTURE(Name(backend));
+    auto bench = MakeBench(backend, 2, kRows, w);
+    REQUIRE(bench);
+    std::vector<float> x = RandomFloats(kRows * kK, 6);
+    std::vector<float> before(kRows * kN), after(kRows * kN);
+    bench->Multiply(x.data(), kK, kRows, before.data(), kN);
+    x[17 * kK + 3] = NAN;
+    x[30 * kK] = INFINITY;
+    bench->Multiply(x.data(), kK, kRows, after.data(), kN);
+    size_t wrong = 0;
+    for (size_t i = 0; i < after.size(); ++i) {
+      const size_t row = i / kN;
+      if (row == 17)
+        wrong += !std::isnan(after[i]);
+      else if (row == 30)
+        wrong += std::isfinite(after[i]);
+      else
+        wrong += after[i] != before[i];
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("the automatic choice is a backend that works here") {
+  Gemm::Config config;
+  config.shapes = {{64, 64}, {128, 64}, {64, 96}};
+  config.max_rows = 100;
+  config.threads = 2;
+  auto gemm = Gemm::Create(config);
+  REQUIRE(gemm.ok());
+  CHECK((*gemm)->backend() == Gemm::Choose());
+  CHECK(Gemm::Choose() != GemmBackend::kF32);
+  for (const GemmShape& shape : config.shapes) {
+    CHECK((*gemm)->PackedBytes(shape) >= shape.n * shape.k * 2);
+    CHECK((*gemm)->PackedBytes(shape) % 64 == 0);
+  }
+}
+
+TEST_CASE("nonsense configurations are refused with a reason") {
+  Gemm::Config config;
+  config.max_rows = 8;
+  config.shapes = {{64, 64}};
+  config.threads = 0;
+  CHECK(Gemm::Create(config).status().code() == StatusCode::kInvalidArgument);
+  config.threads = 1;
+  config.shapes.push_back({0, 64});
+  CHECK(Gemm::Create(config).status().code() == StatusCode::kInvalidArgument);
+  config.shapes.back() = {64, 0};
+  CHECK(Gemm::Create(config).status().code() == StatusCode::kInvalidArgument);
+  config.shapes.pop_back();
+  config.backend = GemmBackend::kOneDnn;
+  const Status status = Gemm::Create(config).status();
+  if (Gemm::Choose() == GemmBackend::kOneDnn) {
+    CHECK(status.ok());
+  } else {  // not built in, or not for this CPU
+    CHECK(status.code() == StatusCode::kUnsupported);
+    CHECK_FALSE(status.message().empty());
+  }
+}
+
+}  // namespace
+}  // namespace dapple
