@@ -34,10 +34,12 @@ constexpr std::string_view kBeginners[] = {
     "the",     "their", "then",    "there",    "these", "they", "this",
     "those",   "to",    "under",   "we",       "what",  "when", "where",
     "while",   "who",   "with",    "yet",      "you",   "your"};
-// Longer words that a title leaves small.
+// Words that a title leaves small.
 constexpr std::string_view kSmallWords[] = {
-    "about", "between", "from", "into", "over", "than", "that",
-    "their", "this",    "upon", "what", "when", "with", "your"};
+    "a",    "about", "an",   "and",  "as",   "at",    "between", "but", "by",
+    "for",  "from",  "in",   "into", "nor",  "of",    "off",     "on",  "or",
+    "over", "per",   "than", "that", "the",  "their", "this",    "to",  "up",
+    "upon", "via",   "vs",   "what", "when", "with",  "your"};
 constexpr std::string_view kClosers[] = {"\"", "'",      ")",      "]",     "*",
                                          "_",  "\u201D", "\u2019", "\u00BB"};
 constexpr std::string_view kOpeners[] = {
@@ -184,9 +186,7 @@ bool IsTitleCase(std::string_view text) {
   while (!text.empty()) {
     const size_t end = std::min(text.find(' '), text.size());
     const std::string_view word = text.substr(0, end);
-    const bool letters = IsLetterAscii(word.empty() ? ' ' : word[0]);
-    if (letters && word.size() > 3 && IsLowerAscii(word[0]) &&
-        !IsIn(word, kSmallWords))
+    if (!word.empty() && IsLowerAscii(word[0]) && !IsIn(word, kSmallWords))
       return false;
     small_seen = small_seen || std::ranges::any_of(word, IsLowerAscii);
     text.remove_prefix(std::min(end + 1, text.size()));

@@ -12,8 +12,8 @@ namespace dapple {
 // npos when no end mark closes it.
 size_t FindSentenceEnd(std::string_view text, size_t from);
 
-// "Protecting Users' Legal Rights.": every longer word has a capital, but not
-// all its letters.
+// "Protecting Users' Legal Rights.": every word but "the" and the like has a
+// capital, and not all letters are capitals.
 bool IsTitleCase(std::string_view text);
 
 // Whether the text begins with a small letter.
