@@ -15,14 +15,14 @@ namespace dapple {
 
 enum class StatusCode {
   kOk = 0,
-  kInvalidArgument,   // an option or argument makes no sense
-  kNotFound,          // a file or name does not exist
-  kCorrupt,           // a file contradicts itself or is cut short
-  kUnsupported,       // well-formed, but Dapple cannot run it
-  kDoesNotFit,        // the plan exceeds a cap: memory, context, slots
-  kIo,                // the operating system refused a read or write
-  kCancelled,         // the caller asked to stop
-  kInternal,          // a bug or an unexpected library failure
+  kInvalidArgument,  // an option or argument makes no sense
+  kNotFound,         // a file or name does not exist
+  kCorrupt,          // a file contradicts itself or is cut short
+  kUnsupported,      // well-formed, but Dapple cannot run it
+  kDoesNotFit,       // the plan exceeds a cap: memory, context, slots
+  kIo,               // the operating system refused a read or write
+  kCancelled,        // the caller asked to stop
+  kInternal,         // a bug or an unexpected library failure
 };
 
 class [[nodiscard]] Status {
@@ -72,8 +72,8 @@ inline Status Internal(std::string message) {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT: implicit
-  Result(Status status) : status_(std::move(status)) {}   // NOLINT: implicit
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -97,17 +97,16 @@ class [[nodiscard]] Result {
 #define DAPPLE_CONCAT(a, b) DAPPLE_CONCAT_INNER(a, b)
 
 // Returns the Status of `expr` from the enclosing function unless it is ok.
-#define DAPPLE_RETURN_IF_ERROR(expr)                   \
-  do {                                                 \
-    if (::dapple::Status dapple_status = (expr);       \
-        !dapple_status.ok())                           \
-      return dapple_status;                            \
+#define DAPPLE_RETURN_IF_ERROR(expr)                                  \
+  do {                                                                \
+    if (::dapple::Status dapple_status = (expr); !dapple_status.ok()) \
+      return dapple_status;                                           \
   } while (0)
 
 // DAPPLE_ASSIGN_OR_RETURN(auto x, F()): x = F()'s value, or return its Status.
-#define DAPPLE_ASSIGN_OR_RETURN(lhs, expr)                               \
-  DAPPLE_ASSIGN_OR_RETURN_INNER(DAPPLE_CONCAT(dapple_result_, __LINE__), \
-                                lhs, expr)
+#define DAPPLE_ASSIGN_OR_RETURN(lhs, expr)                                    \
+  DAPPLE_ASSIGN_OR_RETURN_INNER(DAPPLE_CONCAT(dapple_result_, __LINE__), lhs, \
+                                expr)
 #define DAPPLE_ASSIGN_OR_RETURN_INNER(result, lhs, expr) \
   auto result = (expr);                                  \
   if (!result.ok()) return result.status();              \

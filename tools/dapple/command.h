@@ -18,13 +18,18 @@ using Run = std::function<int()>;
 
 enum ExitCode {
   kExitOk = 0,
-  kExitFailure = 1,  // bad input, I/O error
-  kExitUsage = 2,    // the command line makes no sense
-  kExitNoFit = 3,    // the plan does not fit the cap
+  kExitFailure = 1,        // bad input, I/O error
+  kExitUsage = 2,          // the command line makes no sense
+  kExitNoFit = 3,          // the plan does not fit the cap
+  kExitInterrupted = 130,  // SIGINT, as shells report it
 };
 
-void AddInspect(CLI::App& root, Run& run);
+void AddAsk(CLI::App& root, Run& run);
 void AddConvert(CLI::App& root, Run& run);
+void AddEval(CLI::App& root, Run& run);
+void AddGenerate(CLI::App& root, Run& run);
+void AddInspect(CLI::App& root, Run& run);
+void AddSummarize(CLI::App& root, Run& run);
 void AddTokenize(CLI::App& root, Run& run);
 
 // Prints "dapple: <message>" on stderr; the exit code for this status.
@@ -32,6 +37,20 @@ int Fail(const Status& status);
 
 // A file's bytes; "-" reads standard input. Messages name the file.
 Result<std::string> ReadFile(const std::string& path);
+
+// A text file's bytes, without a byte-order mark, line ends as \n. kCorrupt
+// with the offset when it is not UTF-8; kInvalidArgument when it is blank.
+Result<std::string> ReadText(const std::string& path);
+
+// The model used without -m: $DAPPLE_MODEL, else the embedded one, looked for
+// in ../share/dapple/models and in models/ above the program. Empty when there
+// is none.
+std::string DefaultModelPath();
+
+// "43.1 MiB"
+std::string HumanBytes(double bytes);
+// "12,041"
+std::string Grouped(uint64_t number);
 
 }  // namespace dapple::tool
 

@@ -11,9 +11,13 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("dapple ") + DAPPLE_VERSION);
   Run run;
+  AddSummarize(app, run);
+  AddAsk(app, run);
+  AddGenerate(app, run);
   AddInspect(app, run);
   AddConvert(app, run);
   AddTokenize(app, run);
+  AddEval(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version

@@ -1,0 +1,110 @@
+// Engine and Session: run a model over a prompt, then generate.
+//
+// An Engine owns an open model (its mapped weights, tokenizer, threads). A
+// Session owns the working memory of one prompt at a time: one arena, reserved
+// when the session is made and never grown. Neither is thread-safe; results do
+// not depend on the number of threads.
+#ifndef DAPPLE_ENGINE_H_
+#define DAPPLE_ENGINE_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dapple/memory_plan.h"
+#include "dapple/status.h"
+#include "dapple/tokenizer.h"
+
+namespace dapple {
+
+// How numbers are computed.
+enum class Compute {
+  kDefault,  // f16 KV and residual; quantized or bf16 products
+  kF32,      // everything in float: the reference path, slow
+};
+
+struct EngineOptions {
+  std::string model_path;
+  int threads = 0;  // 0: one per physical core
+  Compute compute = Compute::kDefault;
+  // Prefill GEMM: "auto", "onednn" or "highway". --compute f32 has its own.
+  std::string gemm = "auto";
+  size_t tile_rows = 0;  // prompt rows computed at a time; 0: chosen
+  // Rotary frequencies rounded to bfloat16: only for comparing with references
+  // computed by a module that was cast through bfloat16 (eval logits).
+  bool bf16_rope_frequencies = false;
+};
+
+struct SessionOptions {
+  size_t prompt_tokens = 0;   // the longest prompt this session will see
+  size_t max_new_tokens = 0;  // generated tokens whose KV must fit
+  // Allow more tokens than the model was trained for.
+  bool beyond_context = false;
+  // Prefill reports logits of every row from some row on (PrefillHooks).
+  bool row_logits = false;
+};
+
+struct PrefillProgress {
+  size_t done = 0;  // units of layer × row
+  size_t total = 0;
+  size_t prompt_tokens = 0;
+};
+
+struct PrefillHooks {
+  std::function<void(const PrefillProgress&)> progress;
+  // Checked between tiles; true ends prefill with kCancelled.
+  const std::atomic<bool>* cancel = nullptr;
+  // With SessionOptions::row_logits: called for rows logits_from … L-1, in
+  // order; logits is [rows, vocab].
+  std::function<void(size_t first_row, size_t rows, const float* logits)>
+      on_logits;
+  size_t logits_from = 0;
+};
+
+class Session {
+ public:
+  virtual ~Session() = default;
+
+  // Runs the prompt (1 … prompt_tokens ids, all < vocab) through the model,
+  // layer by layer. A session can be prefilled again: it starts over.
+  virtual Status Prefill(std::span<const TokenId> prompt,
+                         const PrefillHooks& hooks) = 0;
+  // Appends one generated token and computes the logits after it.
+  // kDoesNotFit when max_new_tokens are already in the cache.
+  virtual Status Append(TokenId id) = 0;
+  // [vocab], of the newest position.
+  virtual std::span<const float> logits() const = 0;
+
+  virtual const MemoryPlan& plan() const = 0;
+  // Prompt tokens whose KV is kept, per layer.
+  virtual std::vector<size_t> KeptTokens() const = 0;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  static Result<std::unique_ptr<Engine>> Open(const EngineOptions& options);
+
+  virtual const Tokenizer& tokenizer() const = 0;
+  virtual std::string model_name() const = 0;
+  virtual size_t context() const = 0;  // trained context, tokens
+  virtual size_t vocab() const = 0;
+  virtual int threads() const = 0;
+  virtual std::string gemm_backend() const = 0;
+
+  // What a session of these options needs; allocates nothing. kDoesNotFit
+  // when the prompt exceeds the trained context (unless beyond_context).
+  virtual Result<MemoryPlan> Plan(const SessionOptions& options) const = 0;
+  virtual Result<std::unique_ptr<Session>> NewSession(
+      const SessionOptions& options) = 0;
+};
+
+}  // namespace dapple
+
+#endif  // DAPPLE_ENGINE_H_

@@ -1,0 +1,81 @@
+// KvSlots: where the keys and values that decoding reads are kept.
+//
+// Capacity is fixed when the session is planned: every layer and KV head has
+// its own run of slots, so budgets may be ragged. Slots are filled from the
+// front; a head's keys are contiguous, and so are its values. The memory
+// belongs to the session's arena; this class only knows the layout and counts.
+#ifndef DAPPLE_KV_KV_SLOTS_H_
+#define DAPPLE_KV_KV_SLOTS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "util/checked.h"
+
+namespace dapple {
+
+enum class KvType { kF16, kF32 };
+
+constexpr size_t BytesOf(KvType type) { return type == KvType::kF16 ? 2 : 4; }
+
+// One head's slots: keys and values, each [capacity, head_dim] of KvType.
+struct KvRun {
+  std::byte* keys = nullptr;
+  std::byte* values = nullptr;
+  size_t capacity = 0;
+};
+
+class KvSlots {
+ public:
+  KvSlots() = default;
+
+  struct Shape {
+    size_t layers = 0;
+    size_t kv_heads = 0;
+    size_t head_dim = 0;
+    KvType type = KvType::kF16;
+
+    size_t RowBytes() const { return head_dim * BytesOf(type); }
+  };
+
+  // Bytes of uniform slots: `capacity` a layer and head. False on overflow.
+  [[nodiscard]] static bool Bytes(const Shape& shape, uint64_t capacity,
+                                  uint64_t* bytes) {
+    uint64_t run;
+    return CheckedMul(capacity, shape.RowBytes(), &run) &&
+           CheckedAlignUp(run, kRunAlignment, &run) &&
+           CheckedMul(run, 2 * shape.layers * shape.kv_heads, bytes);
+  }
+
+  // Lays uniform runs over `memory`, which has Bytes(shape, capacity).
+  KvSlots(const Shape& shape, size_t capacity, std::span<std::byte> memory);
+
+  const Shape& shape() const { return shape_; }
+  const KvRun& Run(size_t layer, size_t head) const {
+    return runs_[layer * shape_.kv_heads + head];
+  }
+  // All heads of a layer: [kv_heads].
+  std::span<const KvRun> Runs(size_t layer) const {
+    return {&runs_[layer * shape_.kv_heads], shape_.kv_heads};
+  }
+  size_t Count(size_t layer, size_t head) const {
+    return counts_[layer * shape_.kv_heads + head];
+  }
+  void SetCount(size_t layer, size_t head, size_t count) {
+    counts_[layer * shape_.kv_heads + head] = count;
+  }
+  void Clear();
+
+ private:
+  static constexpr uint64_t kRunAlignment = 64;
+
+  Shape shape_;
+  std::vector<KvRun> runs_;     // [layers, kv_heads]
+  std::vector<size_t> counts_;  // [layers, kv_heads]
+};
+
+}  // namespace dapple
+
+#endif  // DAPPLE_KV_KV_SLOTS_H_

@@ -1,0 +1,249 @@
+#include "model/decoder_layer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/activation.h"
+#include "kernels/attention.h"
+#include "kernels/convert.h"
+#include "kernels/norm.h"
+#include "kernels/rope.h"
+#include "model/mat_vec.h"
+
+namespace dapple {
+namespace {
+
+// Rows handled by one work item of the row-wise operations.
+constexpr size_t kRowsPerItem = 16;
+
+// Query rows of one attention work item: rows × group queries share each key
+// block, so more rows mean fewer passes over the keys.
+size_t AttentionRows(const ModelConfig& config) {
+  return kernels::PrefillAttentionRows(config.group());
+}
+
+// Calls fn(first_row, row_count) over [0, rows) in parallel.
+template <class Fn>
+void ForRowBlocks(const Parallel& parallel, size_t rows, Fn&& fn) {
+  parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
+    const size_t first = item * kRowsPerItem;
+    fn(first, std::min(kRowsPerItem, rows - first));
+  });
+}
+
+GemmShape ShapeOf(const WeightMatrix& w) { return {w.n, w.k}; }
+
+}  // namespace
+
+size_t DecoderLayer::PackedBytes(const ModelConfig& config, const Gemm& gemm) {
+  const size_t d = config.width, q = config.query_width();
+  return gemm.PackedBytes({q, d}) +
+         2 * gemm.PackedBytes({config.kv_width(), d}) +
+         gemm.PackedBytes({d, q}) +
+         2 * gemm.PackedBytes({config.ffn_width, d}) +
+         gemm.PackedBytes({d, config.ffn_width});
+}
+
+size_t DecoderLayer::AttentionScratch(const ModelConfig& config) {
+  return std::max(
+      kernels::PrefillAttentionScratch(AttentionRows(config), config.group(),
+                                       config.head_dim),
+      kernels::DecodeAttentionScratch(config.group(), config.head_dim));
+}
+
+PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
+                               std::span<std::byte> memory) const {
+  PackedLayer packed;
+  const std::pair<const WeightMatrix*, std::span<std::byte>*> parts[] = {
+      {&weights.query, &packed.query}, {&weights.key, &packed.key},
+      {&weights.value, &packed.value}, {&weights.output, &packed.output},
+      {&weights.gate, &packed.gate},   {&weights.up, &packed.up},
+      {&weights.down, &packed.down}};
+  size_t offset = 0;
+  for (const auto& [w, span] : parts) {
+    *span = memory.subspan(offset, gemm.PackedBytes(ShapeOf(*w)));
+    offset += span->size();
+    gemm.Pack(*w, *span, parallel_);
+  }
+  return packed;
+}
+
+void DecoderLayer::StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
+                           const LayerScratch& scratch) const {
+  const size_t head_dim = config_.head_dim;
+  const size_t row_bytes = head_dim * BytesOf(kv_type_);
+  ForRowBlocks(parallel_, rows, [&](size_t first, size_t count) {
+    for (size_t row = first; row < first + count; ++row) {
+      for (size_t head = 0; head < config_.kv_heads; ++head) {
+        const size_t from = row * config_.kv_width() + head * head_dim;
+        const size_t to = (slot + row) * row_bytes;
+        std::byte* key = kv[head].keys + to;
+        std::byte* value = kv[head].values + to;
+        if (kv_type_ == KvType::kF16) {
+          kernels::ToF16(&scratch.k[from], head_dim,
+                         reinterpret_cast<F16*>(key));
+          kernels::ToF16(&scratch.v[from], head_dim,
+                         reinterpret_cast<F16*>(value));
+        } else {
+          std::memcpy(key, &scratch.k[from], row_bytes);
+          std::memcpy(value, &scratch.v[from], row_bytes);
+        }
+      }
+    }
+  });
+}
+
+void DecoderLayer::AttendTile(std::span<const KvRun> kv, const float* q,
+                              size_t first, size_t rows,
+                              const LayerScratch& scratch, float* out) const {
+  const size_t block = AttentionRows(config_);
+  const size_t blocks = CeilDiv(rows, block);
+  const size_t group = config_.group(), head_dim = config_.head_dim;
+  const size_t stride = config_.query_width();
+  parallel_.For(blocks * config_.kv_heads, [&](size_t item, int thread) {
+    const size_t head = item % config_.kv_heads;
+    // Latest rows see the most keys: the longest items go first.
+    const size_t row = (blocks - 1 - item / config_.kv_heads) * block;
+    const size_t count = std::min(block, rows - row);
+    const size_t offset = row * stride + head * group * head_dim;
+    float* work = &scratch.attention[thread * scratch.attention_stride];
+    const auto attend = [&](auto view) {
+      kernels::PrefillAttention(view, q + offset, stride, count, group,
+                                first + row, config_.attention_scale, work,
+                                out + offset, stride);
+    };
+    if (kv_type_ == KvType::kF16)
+      attend(kernels::KvHeadView<F16>{
+          reinterpret_cast<const F16*>(kv[head].keys),
+          reinterpret_cast<const F16*>(kv[head].values), head_dim});
+    else
+      attend(kernels::KvHeadView<float>{
+          reinterpret_cast<const float*>(kv[head].keys),
+          reinterpret_cast<const float*>(kv[head].values), head_dim});
+  });
+}
+
+void DecoderLayer::Prefill(const LayerWeights& weights,
+                           const PackedLayer& packed, const Gemm& gemm,
+                           size_t first, size_t rows, size_t needed,
+                           std::span<const KvRun> kv,
+                           const LayerScratch& s) const {
+  const size_t d = config_.width, q_width = config_.query_width();
+  const size_t kv_width = config_.kv_width(), ffn = config_.ffn_width;
+  const size_t half = rope_.half();
+  const auto multiply = [&](const WeightMatrix& w,
+                            std::span<const std::byte> panel, const float* in,
+                            size_t count, float* out) {
+    gemm.Multiply(ShapeOf(w), panel, in, w.k, count, out, w.n, s.gemm,
+                  parallel_);
+  };
+  const auto norm = [&](const float* weight, size_t from) {
+    ForRowBlocks(parallel_, rows - from, [&](size_t row, size_t count) {
+      kernels::RmsNorm(&s.x[(from + row) * d], weight, config_.norm_epsilon,
+                       count, d, &s.a[(from + row) * d]);
+    });
+  };
+  const auto add_to_x = [&](const float* delta, size_t from) {
+    ForRowBlocks(parallel_, rows - from, [&](size_t row, size_t count) {
+      kernels::Add(delta + row * d, count * d, &s.x[(from + row) * d]);
+    });
+  };
+
+  // Keys and values of every row; the rest only from row `from` of the tile.
+  const size_t from = needed <= first ? 0 : std::min(needed - first, rows);
+  const size_t wanted = rows - from;
+  norm(weights.attention_norm, 0);
+  multiply(weights.key, packed.key, s.a.data(), rows, s.k.data());
+  multiply(weights.value, packed.value, s.a.data(), rows, s.v.data());
+  if (wanted != 0)
+    multiply(weights.query, packed.query, &s.a[from * d], wanted, s.b.data());
+  rope_.Fill(first, rows, s.cos.data(), s.sin.data());
+  ForRowBlocks(parallel_, rows, [&](size_t row, size_t count) {
+    kernels::Rope(&s.k[row * kv_width], count, kv_width, config_.kv_heads,
+                  config_.head_dim, config_.rope.dims, config_.rope.pairs,
+                  &s.cos[row * half], &s.sin[row * half]);
+  });
+  StoreKv(kv, first, rows, s);
+  if (wanted == 0) return;
+
+  ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
+    kernels::Rope(&s.b[row * q_width], count, q_width, config_.heads,
+                  config_.head_dim, config_.rope.dims, config_.rope.pairs,
+                  &s.cos[(from + row) * half], &s.sin[(from + row) * half]);
+  });
+  AttendTile(kv, s.b.data(), first + from, wanted, s, s.a.data());
+  multiply(weights.output, packed.output, s.a.data(), wanted, s.b.data());
+  add_to_x(s.b.data(), from);
+
+  norm(weights.ffn_norm, from);
+  multiply(weights.gate, packed.gate, &s.a[from * d], wanted, s.gate.data());
+  multiply(weights.up, packed.up, &s.a[from * d], wanted, s.up.data());
+  ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
+    kernels::SwiGlu(&s.gate[row * ffn], &s.up[row * ffn], count * ffn,
+                    &s.gate[row * ffn]);
+  });
+  multiply(weights.down, packed.down, s.gate.data(), wanted, s.b.data());
+  add_to_x(s.b.data(), from);
+}
+
+void DecoderLayer::Decode(const LayerWeights& weights, size_t position,
+                          size_t layer, const KvSlots& slots,
+                          const LayerScratch& s) const {
+  const size_t d = config_.width, head_dim = config_.head_dim;
+  const size_t group = config_.group();
+  const std::span<const KvRun> kv = slots.Runs(layer);
+
+  kernels::RmsNorm(s.x.data(), weights.attention_norm, config_.norm_epsilon, 1,
+                   d, s.a.data());
+  const MatVecOutput qkv[] = {{&weights.query, s.b.data()},
+                              {&weights.key, s.k.data()},
+                              {&weights.value, s.v.data()}};
+  MatVec(qkv, s.a.data(), exact_, s.activations, parallel_);
+  rope_.Fill(position, 1, s.cos.data(), s.sin.data());
+  kernels::Rope(s.b.data(), 1, config_.query_width(), config_.heads, head_dim,
+                config_.rope.dims, config_.rope.pairs, s.cos.data(),
+                s.sin.data());
+  kernels::Rope(s.k.data(), 1, config_.kv_width(), config_.kv_heads, head_dim,
+                config_.rope.dims, config_.rope.pairs, s.cos.data(),
+                s.sin.data());
+  parallel_.For(config_.kv_heads, [&](size_t head, int thread) {
+    const size_t slot = slots.Count(layer, head);
+    const float* key = &s.k[head * head_dim];
+    const float* value = &s.v[head * head_dim];
+    const float* q = &s.b[head * group * head_dim];
+    float* out = &s.a[head * group * head_dim];
+    float* work = &s.attention[thread * s.attention_stride];
+    if (kv_type_ == KvType::kF16) {
+      F16* keys = reinterpret_cast<F16*>(kv[head].keys);
+      F16* values = reinterpret_cast<F16*>(kv[head].values);
+      kernels::ToF16(key, head_dim, keys + slot * head_dim);
+      kernels::ToF16(value, head_dim, values + slot * head_dim);
+      kernels::DecodeAttention(kernels::KvHeadView<F16>{keys, values, head_dim},
+                               q, group, slot + 1, config_.attention_scale,
+                               work, out);
+    } else {
+      float* keys = reinterpret_cast<float*>(kv[head].keys);
+      float* values = reinterpret_cast<float*>(kv[head].values);
+      std::copy_n(key, head_dim, keys + slot * head_dim);
+      std::copy_n(value, head_dim, values + slot * head_dim);
+      kernels::DecodeAttention(
+          kernels::KvHeadView<float>{keys, values, head_dim}, q, group,
+          slot + 1, config_.attention_scale, work, out);
+    }
+  });
+  const MatVecOutput output[] = {{&weights.output, s.b.data()}};
+  MatVec(output, s.a.data(), exact_, s.activations, parallel_);
+  kernels::Add(s.b.data(), d, s.x.data());
+
+  kernels::RmsNorm(s.x.data(), weights.ffn_norm, config_.norm_epsilon, 1, d,
+                   s.a.data());
+  const MatVecOutput gate_up[] = {{&weights.gate, s.gate.data()},
+                                  {&weights.up, s.up.data()}};
+  MatVec(gate_up, s.a.data(), exact_, s.activations, parallel_);
+  kernels::SwiGlu(s.gate.data(), s.up.data(), config_.ffn_width, s.gate.data());
+  const MatVecOutput down[] = {{&weights.down, s.b.data()}};
+  MatVec(down, s.gate.data(), exact_, s.activations, parallel_);
+  kernels::Add(s.b.data(), d, s.x.data());
+}
+
+}  // namespace dapple

@@ -1,0 +1,93 @@
+// One transformer decoder layer, over a tile of prompt rows or over one token.
+//
+// x ← x + Wo · attention(RoPE(norm(x)));  x ← x + Wd · swiglu(norm(x))
+// (Touvron et al. 2023, "LLaMA"). What differs between architectures is data in
+// ModelConfig. All buffers are spans of the session's arena (LayerScratch);
+// nothing here allocates.
+#ifndef DAPPLE_MODEL_DECODER_LAYER_H_
+#define DAPPLE_MODEL_DECODER_LAYER_H_
+
+#include <cstddef>
+#include <span>
+
+#include "gemm/gemm.h"
+#include "kernels/gemv.h"
+#include "kv/kv_slots.h"
+#include "model/model_config.h"
+#include "model/model_weights.h"
+#include "model/rope_table.h"
+#include "util/parallel.h"
+
+namespace dapple {
+
+// Buffers of one layer's computation, for up to `rows` rows.
+struct LayerScratch {
+  std::span<float> x;           // [rows, width]: residual stream of the tile
+  std::span<float> a;           // [rows, max(width, query_width)]
+  std::span<float> b;           // [rows, max(width, query_width)]
+  std::span<float> k;           // [rows, kv_width]
+  std::span<float> v;           // [rows, kv_width]
+  std::span<float> gate;        // [rows, ffn_width]
+  std::span<float> up;          // [rows, ffn_width]
+  std::span<float> cos;         // [rows, rope dims / 2]
+  std::span<float> sin;         // [rows, rope dims / 2]
+  std::span<float> attention;   // [threads, attention_stride]
+  size_t attention_stride = 0;  // floats a thread
+  std::span<kernels::BlockActivation> activations;  // [max k / 32]
+  std::span<std::byte> gemm;                        // Gemm::ScratchBytes
+};
+
+// A layer's matrices packed for prefill: views into one scratch span.
+struct PackedLayer {
+  std::span<std::byte> query, key, value, output, gate, up, down;
+};
+
+class DecoderLayer {
+ public:
+  DecoderLayer(const ModelConfig& config, const RopeTable& rope,
+               const Parallel& parallel, KvType kv_type, bool exact)
+      : config_(config),
+        rope_(rope),
+        parallel_(parallel),
+        kv_type_(kv_type),
+        exact_(exact) {}
+
+  // Bytes that Pack needs for any layer.
+  static size_t PackedBytes(const ModelConfig& config, const Gemm& gemm);
+  // Floats of attention scratch a thread.
+  static size_t AttentionScratch(const ModelConfig& config);
+
+  // Prepares a layer's weights for Prefill; `memory` has PackedBytes.
+  PackedLayer Pack(const LayerWeights& weights, const Gemm& gemm,
+                   std::span<std::byte> memory) const;
+
+  // Rows first … first + rows - 1 of the prompt, whose residual is in
+  // scratch.x. Appends their keys and values to `kv` (rows before `first` are
+  // there), then updates scratch.x for the rows from `needed` on (a row index
+  // of the prompt): earlier rows are only wanted for their KV.
+  void Prefill(const LayerWeights& weights, const PackedLayer& packed,
+               const Gemm& gemm, size_t first, size_t rows, size_t needed,
+               std::span<const KvRun> kv, const LayerScratch& scratch) const;
+
+  // One token at `position`, its residual in scratch.x[0, width). Its KV goes
+  // to slot kv_count(head) of each head, and attention reads slots
+  // [0, kv_count(head)].
+  void Decode(const LayerWeights& weights, size_t position, size_t layer,
+              const KvSlots& slots, const LayerScratch& scratch) const;
+
+ private:
+  void StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
+               const LayerScratch& scratch) const;
+  void AttendTile(std::span<const KvRun> kv, const float* q, size_t first,
+                  size_t rows, const LayerScratch& scratch, float* out) const;
+
+  const ModelConfig& config_;
+  const RopeTable& rope_;
+  const Parallel& parallel_;
+  KvType kv_type_;
+  bool exact_;  // float activations everywhere (Compute::kF32)
+};
+
+}  // namespace dapple
+
+#endif  // DAPPLE_MODEL_DECODER_LAYER_H_

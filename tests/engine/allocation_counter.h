@@ -1,0 +1,26 @@
+// Counts heap allocations of the whole process, libraries included, by
+// standing in front of malloc and its kin.
+#ifndef DAPPLE_TESTS_ALLOCATION_COUNTER_H_
+#define DAPPLE_TESTS_ALLOCATION_COUNTER_H_
+
+#include <cstddef>
+
+namespace dapple::test {
+
+class AllocationCounter {
+ public:
+  AllocationCounter();   // starts counting
+  ~AllocationCounter();  // stops
+  AllocationCounter(const AllocationCounter&) = delete;
+  AllocationCounter& operator=(const AllocationCounter&) = delete;
+
+  // Stops counting; the number of allocations since construction.
+  size_t Stop();
+
+  // False under sanitizers, which own malloc themselves.
+  static bool Works();
+};
+
+}  // namespace dapple::test
+
+#endif  // DAPPLE_TESTS_ALLOCATION_COUNTER_H_

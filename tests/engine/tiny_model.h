@@ -1,0 +1,57 @@
+// A tiny random llama model for tests: written to a temporary GGUF file, with
+// its weights also at hand as doubles for an independent reference.
+#ifndef DAPPLE_TESTS_TINY_MODEL_H_
+#define DAPPLE_TESTS_TINY_MODEL_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "dapple/tokenizer.h"
+
+namespace dapple::test {
+
+struct TinyShape {
+  size_t layers = 3;
+  size_t width = 64;
+  size_t ffn = 96;
+  size_t heads = 4;
+  size_t kv_heads = 2;
+  size_t head_dim = 16;
+  size_t vocab = 300;
+  size_t context = 512;
+};
+
+class TinyModel {
+ public:
+  // Deterministic in `seed`. The file is removed by the destructor.
+  explicit TinyModel(const TinyShape& shape, uint32_t seed = 1);
+  ~TinyModel();
+  TinyModel(const TinyModel&) = delete;
+  TinyModel& operator=(const TinyModel&) = delete;
+
+  const TinyShape& shape() const { return shape_; }
+  const std::string& path() const { return path_; }
+
+  // The whole model in double precision with full attention matrices: logits
+  // of every row, [ids, vocab]. Plain loops; shares no code with src/.
+  std::vector<std::vector<double>> ReferenceLogits(
+      const std::vector<TokenId>& ids) const;
+
+ private:
+  const std::vector<float>& W(const std::string& name) const {
+    return weights_.at(name);
+  }
+
+  TinyShape shape_;
+  std::string path_;
+  std::map<std::string, std::vector<float>> weights_;
+};
+
+// `count` ids in [0, vocab), deterministic in `seed`.
+std::vector<TokenId> RandomIds(size_t count, size_t vocab, uint32_t seed);
+
+}  // namespace dapple::test
+
+#endif  // DAPPLE_TESTS_TINY_MODEL_H_

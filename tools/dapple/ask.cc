@@ -1,0 +1,67 @@
+// dapple ask: a question about documents, which are read one after another.
+
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "command.h"
+#include "generation.h"
+#include "text/chat.h"
+
+namespace dapple::tool {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  GenerationOptions generation;
+  std::vector<std::string> files;
+  std::string question;
+  std::string lead_in;
+};
+
+Result<GenerationReport> RunAsk(const Options& options) {
+  DAPPLE_RETURN_IF_ERROR(options.generation.sampler.Validate());
+  std::vector<std::string> files = options.files;
+  if (files.empty()) files.push_back("-");
+  std::string text, names;
+  for (const std::string& file : files) {
+    DAPPLE_ASSIGN_OR_RETURN(const std::string part, ReadText(file));
+    text += part + "\n\n";
+    names += (names.empty() ? "" : ", ") + file;
+  }
+  DAPPLE_ASSIGN_OR_RETURN(const auto engine, options.model.Open());
+  GenerationTask task;
+  task.file = names;
+  task.lead_in = options.lead_in;
+  task.beyond_context = options.model.beyond_context;
+  DAPPLE_ASSIGN_OR_RETURN(
+      task.prompt, EncodeChat(engine->tokenizer(),
+                              {"", text + options.question, options.lead_in},
+                              /*parse_special=*/false));
+  return Generate(*engine, task, options.generation);
+}
+
+}  // namespace
+
+void AddAsk(CLI::App& root, Run& run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      root.add_subcommand("ask", "Ask a question about documents");
+  command
+      ->add_option("files", options->files, "text documents (- or none: stdin)")
+      ->type_name("FILE");
+  command->add_option("-q,--question", options->question, "the question")
+      ->required();
+  command->add_option("--lead-in", options->lead_in,
+                      "text that begins the answer");
+  options->model.AddTo(*command);
+  options->generation.AddTo(*command, 96);
+  command->callback([options, &run] {
+    run = [options] {
+      const auto report = RunAsk(*options);
+      return report.ok() ? ExitCodeOf(*report) : Fail(report.status());
+    };
+  });
+}
+
+}  // namespace dapple::tool

@@ -1,0 +1,256 @@
+#include "generation.h"
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "command.h"
+#include "progress.h"
+
+namespace dapple::tool {
+namespace {
+
+std::atomic<bool> interrupted = false;
+
+extern "C" void OnInterrupt(int) { interrupted.store(true); }
+
+// Catches SIGINT and SIGTERM while a document is worked on; a second one kills
+// the process as usual.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    struct sigaction action = {};
+    action.sa_handler = OnInterrupt;
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &old_int_);
+    sigaction(SIGTERM, &action, &old_term_);
+  }
+  ~InterruptGuard() {
+    sigaction(SIGINT, &old_int_, nullptr);
+    sigaction(SIGTERM, &old_term_, nullptr);
+  }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  struct sigaction old_int_;
+  struct sigaction old_term_;
+};
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+double PerSecond(size_t count, double seconds) {
+  return seconds > 0 ? static_cast<double>(count) / seconds : 0;
+}
+
+// Collects the answer and, unless --json, prints it as it comes.
+class Output {
+ public:
+  explicit Output(bool stream) : stream_(stream) {}
+  void Write(const std::string& piece) {
+    text_ += piece;
+    if (!stream_) return;
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    std::fflush(stdout);
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  bool stream_;
+  std::string text_;
+};
+
+nlohmann::ordered_json ToJson(const Engine& engine, const GenerationTask& task,
+                              const GenerationReport& report) {
+  nlohmann::ordered_json json;
+  if (!task.file.empty()) json["file"] = task.file;
+  json["model"] = engine.model_name();
+  json["text"] = report.text;
+  json["stop"] = report.stop;
+  json["prompt_tokens"] = report.prompt_tokens;
+  json["generated_tokens"] = report.generated_tokens;
+  json["prefill_s"] = report.prefill_s;
+  json["decode_s"] = report.decode_s;
+  json["prefill_tokens_per_s"] =
+      PerSecond(report.prompt_tokens, report.prefill_s);
+  json["decode_tokens_per_s"] =
+      PerSecond(report.generated_tokens, report.decode_s);
+  json["planned_bytes"] = report.planned_bytes;
+  json["arena_bytes"] = report.arena_bytes;
+  json["peak_rss_bytes"] = report.peak_rss_bytes;
+  json["kept_tokens"] = report.kept_tokens;
+  json["threads"] = engine.threads();
+  json["gemm"] = engine.gemm_backend();
+  return json;
+}
+
+void PrintFigures(const GenerationReport& report) {
+  size_t kept = report.prompt_tokens;
+  for (size_t layer : report.kept_tokens) kept = std::min(kept, layer);
+  std::fprintf(
+      stderr,
+      "\n%s prompt tokens in %.2f s (%.0f/s), %s written in %.2f s (%.0f/s); "
+      "kept %s of %s; memory planned %s, peak %s%s\n",
+      Grouped(report.prompt_tokens).c_str(), report.prefill_s,
+      PerSecond(report.prompt_tokens, report.prefill_s),
+      Grouped(report.generated_tokens).c_str(), report.decode_s,
+      PerSecond(report.generated_tokens, report.decode_s),
+      Grouped(kept).c_str(), Grouped(report.prompt_tokens).c_str(),
+      HumanBytes(static_cast<double>(report.planned_bytes)).c_str(),
+      HumanBytes(static_cast<double>(report.peak_rss_bytes)).c_str(),
+      report.stop == "interrupted" ? "; interrupted" : "");
+}
+
+// Room for generated tokens: what was asked, cut at the trained context.
+size_t Room(const Engine& engine, const GenerationTask& task, size_t wanted,
+            bool quiet) {
+  if (task.beyond_context || task.prompt.size() > engine.context())
+    return wanted;
+  const size_t left = engine.context() - task.prompt.size();
+  if (left >= wanted) return wanted;
+  if (!quiet)
+    std::fprintf(stderr,
+                 "dapple: only %zu tokens of context are left for the answer\n",
+                 left);
+  return left;
+}
+
+class Loop {
+ public:
+  Loop(Engine& engine, Session& session, const GenerationTask& task,
+       const GenerationOptions& options, Output* output)
+      : engine_(engine),
+        session_(session),
+        task_(task),
+        output_(output),
+        sampler_(options.sampler, engine.tokenizer().vocab_size()),
+        detokenizer_(engine.tokenizer(), /*strip_leading_space=*/
+                     task.lead_in.empty()) {
+    for (TokenId id : task.prompt) sampler_.Observe(id);
+    allowed_.reserve(engine.tokenizer().vocab_size());
+  }
+
+  Status Run(size_t room, GenerationReport* report) {
+    report->stop = "length";
+    while (report->generated_tokens < room) {
+      if (interrupted.load()) {
+        report->stop = "interrupted";
+        break;
+      }
+      const TokenId id = Pick();
+      if (task_.quotes != nullptr) Quote(id);
+      if (IsEnd(id)) {
+        report->stop = "end";
+        break;
+      }
+      ++report->generated_tokens;
+      sampler_.Observe(id);
+      if (task_.quotes == nullptr) output_->Write(detokenizer_.Push(id));
+      if (report->generated_tokens == room) break;
+      DAPPLE_RETURN_IF_ERROR(session_.Append(id));
+    }
+    if (task_.quotes == nullptr) {
+      output_->Write(detokenizer_.Finish());
+    } else if (!task_.quotes->ended()) {
+      task_.quotes->Close();
+      PrintQuote();
+    }
+    return Status::Ok();
+  }
+
+ private:
+  TokenId Pick() {
+    if (task_.quotes != nullptr) task_.quotes->Allowed(&allowed_);
+    // Logits beyond the tokenizer's vocabulary are padding rows.
+    return sampler_.Sample(
+        session_.logits().first(engine_.tokenizer().vocab_size()), allowed_);
+  }
+
+  bool IsEnd(TokenId id) const {
+    const auto& ends = engine_.tokenizer().end_ids();
+    return std::find(ends.begin(), ends.end(), id) != ends.end();
+  }
+
+  void Quote(TokenId id) {
+    task_.quotes->Accept(id);  // always allowed: it was picked among those
+    PrintQuote();
+  }
+
+  void PrintQuote() {
+    if (const Sentence* sentence = task_.quotes->Finished())
+      output_->Write(sentence->text + " [\u00B6" +
+                     std::to_string(sentence->paragraph) + "]\n");
+  }
+
+  Engine& engine_;
+  Session& session_;
+  const GenerationTask& task_;
+  Output* output_;
+  Sampler sampler_;
+  StreamDetokenizer detokenizer_;
+  std::vector<TokenId> allowed_;
+};
+
+}  // namespace
+
+Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
+                                  const GenerationOptions& options) {
+  DAPPLE_RETURN_IF_ERROR(options.sampler.Validate());
+  GenerationReport report;
+  report.prompt_tokens = task.prompt.size();
+  interrupted.store(false);
+  const InterruptGuard guard;
+
+  SessionOptions session_options;
+  session_options.prompt_tokens = task.prompt.size();
+  session_options.max_new_tokens =
+      Room(engine, task, options.max_new_tokens, options.quiet);
+  session_options.beyond_context = task.beyond_context;
+  DAPPLE_ASSIGN_OR_RETURN(const auto session,
+                          engine.NewSession(session_options));
+  report.planned_bytes = session->plan().TotalBytes();
+  report.arena_bytes = session->plan().ArenaBytes();
+
+  Output output(!options.json);
+  Progress progress(options.progress, options.quiet);
+  PrefillHooks hooks;
+  hooks.cancel = &interrupted;
+  hooks.progress = [&](const PrefillProgress& p) { progress.Update(p); };
+  auto start = std::chrono::steady_clock::now();
+  const Status prefilled = session->Prefill(task.prompt, hooks);
+  progress.Clear();
+  report.prefill_s = SecondsSince(start);
+  if (prefilled.code() == StatusCode::kCancelled) {
+    report.stop = "interrupted";
+  } else {
+    DAPPLE_RETURN_IF_ERROR(prefilled);
+    output.Write(task.lead_in);
+    start = std::chrono::steady_clock::now();
+    Loop loop(engine, *session, task, options, &output);
+    DAPPLE_RETURN_IF_ERROR(loop.Run(session_options.max_new_tokens, &report));
+    report.decode_s = SecondsSince(start);
+  }
+  report.text = output.text();
+  report.kept_tokens = session->KeptTokens();
+  report.peak_rss_bytes = PeakResidentBytes();
+  if (options.json) {
+    std::printf("%s\n", ToJson(engine, task, report).dump().c_str());
+  } else if (!report.text.empty() && report.text.back() != '\n') {
+    std::printf("\n");
+  }
+  if (std::fflush(stdout) != 0)
+    return IoError("standard output: cannot be written");
+  if (!options.quiet && !options.json) PrintFigures(report);
+  return report;
+}
+
+int ExitCodeOf(const GenerationReport& report) {
+  return report.stop == "interrupted" ? kExitInterrupted : kExitOk;
+}
+
+}  // namespace dapple::tool

@@ -1,0 +1,48 @@
+// The loop all generating commands share: prefill, then tokens until the end.
+#ifndef DAPPLE_TOOLS_GENERATION_H_
+#define DAPPLE_TOOLS_GENERATION_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dapple/engine.h"
+#include "model_options.h"
+#include "text/quote_constraint.h"
+
+namespace dapple::tool {
+
+struct GenerationTask {
+  std::string file;  // named in the report; "" when there is none
+  std::vector<TokenId> prompt;
+  std::string lead_in;  // printed before the answer that it begins
+  // Restricts the answer to the document's sentences; may be null.
+  QuoteConstraint* quotes = nullptr;
+  bool beyond_context = false;
+};
+
+struct GenerationReport {
+  std::string text;
+  std::string stop;  // "end", "length", "interrupted"
+  size_t prompt_tokens = 0;
+  size_t generated_tokens = 0;
+  double prefill_s = 0;
+  double decode_s = 0;
+  uint64_t planned_bytes = 0;
+  uint64_t arena_bytes = 0;
+  uint64_t peak_rss_bytes = 0;
+  std::vector<size_t> kept_tokens;  // per layer
+};
+
+// Streams the answer to stdout (unless --json, which prints the report as one
+// JSON line at the end) and a line of figures to stderr. SIGINT ends it with
+// what was produced, stop = "interrupted".
+Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
+                                  const GenerationOptions& options);
+
+// The exit code of a finished run.
+int ExitCodeOf(const GenerationReport& report);
+
+}  // namespace dapple::tool
+
+#endif  // DAPPLE_TOOLS_GENERATION_H_

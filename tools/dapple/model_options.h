@@ -1,0 +1,42 @@
+// Options that every command which runs a model shares.
+#ifndef DAPPLE_TOOLS_MODEL_OPTIONS_H_
+#define DAPPLE_TOOLS_MODEL_OPTIONS_H_
+
+#include <CLI/App.hpp>
+#include <memory>
+#include <string>
+
+#include "dapple/engine.h"
+#include "dapple/sampler.h"
+
+namespace dapple::tool {
+
+struct ModelOptions {
+  std::string model;
+  int threads = 0;
+  std::string compute = "default";
+  std::string gemm = "auto";
+  size_t tile_rows = 0;
+  bool beyond_context = false;
+
+  void AddTo(CLI::App& command);
+  // kInvalidArgument when no model was named and there is no embedded one.
+  Result<std::unique_ptr<Engine>> Open() const;
+  Result<std::unique_ptr<Engine>> Open(
+      Compute kind, bool bf16_rope_frequencies = false) const;
+};
+
+struct GenerationOptions {
+  size_t max_new_tokens = 0;
+  SamplerOptions sampler;
+  std::string progress = "auto";
+  bool json = false;
+  bool quiet = false;
+
+  // `default_tokens` is the -n shown in the help.
+  void AddTo(CLI::App& command, size_t default_tokens);
+};
+
+}  // namespace dapple::tool
+
+#endif  // DAPPLE_TOOLS_MODEL_OPTIONS_H_

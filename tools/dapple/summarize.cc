@@ -1,0 +1,137 @@
+// dapple summarize: a summary of each document; with --quotes made only of the
+// document's own sentences.
+
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "command.h"
+#include "generation.h"
+#include "text/chat.h"
+#include "text/sentences.h"
+
+namespace dapple::tool {
+namespace {
+
+struct Length {
+  const char* name;
+  size_t sentences;  // of a --quotes summary
+  size_t tokens;     // of a free one
+};
+constexpr Length kLengths[] = {
+    {"short", 3, 96}, {"medium", 6, 256}, {"long", 12, 512}};
+
+struct Options {
+  ModelOptions model;
+  GenerationOptions generation;
+  std::vector<std::string> files;
+  std::string length = "medium";
+  std::string instruction = "Summarize the text above.";
+  bool quotes = false;
+  bool free = false;
+  bool tokens_given = false;
+};
+
+const Length& LengthOf(const Options& options) {
+  for (const Length& length : kLengths)
+    if (options.length == length.name) return length;
+  return kLengths[1];
+}
+
+// Tokens that a --quotes summary may take: its sentences at most this long.
+constexpr size_t kMaxQuoteTokens = 96;
+
+Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
+                                       const std::string& file, bool quotes) {
+  DAPPLE_ASSIGN_OR_RETURN(const std::string text, ReadText(file));
+  GenerationTask task;
+  task.file = file;
+  task.beyond_context = options.model.beyond_context;
+  DAPPLE_ASSIGN_OR_RETURN(
+      task.prompt, EncodeChat(engine.tokenizer(),
+                              {"", text + "\n\n" + options.instruction, ""},
+                              /*parse_special=*/false));
+  GenerationOptions generation = options.generation;
+  std::unique_ptr<QuoteConstraint> constraint;
+  if (quotes) {
+    const size_t sentences = LengthOf(options).sentences;
+    QuoteLimits limits;
+    limits.max_tokens = kMaxQuoteTokens;
+    limits.max_sentences = sentences;
+    auto made = QuoteConstraint::Create(engine.tokenizer(),
+                                        SplitSentences(text), limits);
+    if (!made.ok())
+      return InvalidArgument((file == "-" ? "standard input" : file) + ": " +
+                             made.status().message() +
+                             " (--free summarizes in the model's own words)");
+    constraint = std::make_unique<QuoteConstraint>(*std::move(made));
+    task.quotes = constraint.get();
+    if (!options.tokens_given)
+      generation.max_new_tokens = sentences * kMaxQuoteTokens;
+  } else if (!options.tokens_given) {
+    generation.max_new_tokens = LengthOf(options).tokens;
+  }
+  return Generate(engine, task, generation);
+}
+
+int RunSummarize(const Options& options) {
+  const Status valid = options.generation.sampler.Validate();
+  if (!valid.ok()) return Fail(valid);
+  const auto engine = options.model.Open();
+  if (!engine.ok()) return Fail(engine.status());
+  // The embedded model's own prose cannot be trusted (models/README.md).
+  const bool embedded = (*engine)->model_name() == "Dapple 40M";
+  const bool quotes = options.quotes || (embedded && !options.free);
+  if (embedded && !quotes && !options.generation.quiet)
+    std::fprintf(stderr,
+                 "dapple: caution: the embedded model's free prose is not to "
+                 "be trusted; without --free it quotes the document\n");
+  std::vector<std::string> files = options.files;
+  if (files.empty()) files.push_back("-");
+  int exit_code = kExitOk;
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (files.size() > 1 && !options.generation.json)
+      std::printf("%s%s:\n", i == 0 ? "" : "\n", files[i].c_str());
+    const auto report = SummarizeFile(**engine, options, files[i], quotes);
+    // One bad file must not cost the others their summaries.
+    if (!report.ok()) {
+      exit_code = Fail(report.status());
+    } else if (report->stop == "interrupted") {
+      return kExitInterrupted;
+    }
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+void AddSummarize(CLI::App& root, Run& run) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      root.add_subcommand("summarize", "Summarize each of the documents");
+  command
+      ->add_option("files", options->files, "text documents (- or none: stdin)")
+      ->type_name("FILE");
+  command->add_option("--length", options->length, "short, medium or long")
+      ->check(CLI::IsMember({"short", "medium", "long"}))
+      ->capture_default_str();
+  command
+      ->add_option("--instruction", options->instruction,
+                   "what is asked of the model after the document")
+      ->capture_default_str();
+  auto* quotes =
+      command->add_flag("--quotes", options->quotes,
+                        "only sentences of the document, each with its "
+                        "paragraph number (default for the embedded model)");
+  command->add_flag("--free", options->free, "the model's own words")
+      ->excludes(quotes);
+  options->model.AddTo(*command);
+  options->generation.AddTo(*command, 256);
+  CLI::Option* tokens = command->get_option("--max-tokens");
+  command->callback([options, tokens, &run] {
+    options->tokens_given = tokens->count() != 0;
+    run = [options] { return RunSummarize(*options); };
+  });
+}
+
+}  // namespace dapple::tool
