@@ -142,12 +142,14 @@ QuoteConstraint::State QuoteConstraint::Step(const State& state,
     const std::span<const TokenId> sequence = form.Sequence(sentence);
     return sequence.size() > state.depth ? sequence[state.depth] : -1;
   };
+  // Positions, not a subrange: clang 14 cannot compile libstdc++ 12's.
   const std::span<const uint32_t> range(form.order.data() + state.begin,
                                         state.end - state.begin);
-  const auto found = std::ranges::equal_range(range, id, {}, next);
+  const auto begin = std::ranges::lower_bound(range, id, {}, next);
+  const auto end = std::ranges::upper_bound(range, id, {}, next);
   State to = state;
-  to.begin = state.begin + static_cast<size_t>(found.begin() - range.begin());
-  to.end = to.begin + found.size();
+  to.begin = state.begin + static_cast<size_t>(begin - range.begin());
+  to.end = state.begin + static_cast<size_t>(end - range.begin());
   ++to.depth;
   return to;
 }
@@ -188,8 +190,7 @@ void QuoteConstraint::Allowed(std::vector<TokenId>* allowed) const {
       allowed->insert(allowed->end(), end_ids_.begin(), end_ids_.end());
   }
   std::ranges::sort(*allowed);
-  const auto rest = std::ranges::unique(*allowed);
-  allowed->erase(rest.begin(), rest.end());
+  allowed->erase(std::unique(allowed->begin(), allowed->end()), allowed->end());
 }
 
 bool QuoteConstraint::IsEnd(TokenId id) const {

@@ -71,8 +71,7 @@ bool IsSpecial(const Vocabulary& vocabulary, size_t i) {
 
 void SortUnique(auto* values) {
   std::ranges::sort(*values);
-  const auto rest = std::ranges::unique(*values);
-  values->erase(rest.begin(), rest.end());
+  values->erase(std::unique(values->begin(), values->end()), values->end());
 }
 
 }  // namespace
