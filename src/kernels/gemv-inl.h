@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -22,8 +23,15 @@ namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Bytes ahead of the current block of each row that are asked for early.
-inline constexpr size_t kPrefetchBytes = 1024;
+// Asks for `bytes` at p, of the next rows: while kRows rows are being read,
+// the rows after them are fetched in the order of their addresses, which
+// suits the memory better than kRows interleaved streams.
+template <size_t kBytes>
+HWY_INLINE void PrefetchRange(const uint8_t* p) {
+  constexpr size_t kLines = (kBytes + 63) / 64;
+  HWY_UNROLL(16)
+  for (size_t i = 0; i < kLines; ++i) hwy::Prefetch(p + i * kBytes / kLines);
+}
 
 // ---- Float activations ----------------------------------------------------
 
@@ -42,13 +50,16 @@ HWY_INLINE void FloatRows(const uint8_t* w, size_t stride, size_t k,
     rows[r] = reinterpret_cast<const T*>(w + r * stride);
     sum0[r] = sum1[r] = hn::Zero(d);
   }
+  const uint8_t* next = w + kRows * stride;
   size_t i = 0;
   for (; i + 2 * n <= k; i += 2 * n) {
+    constexpr size_t kStep = 2 * kRows * sizeof(T) * hn::MaxLanes(d);
+    PrefetchRange<kStep>(next);
+    next += kStep;
     const V x0 = hn::LoadU(d, x + i);
     const V x1 = hn::LoadU(d, x + i + n);
     HWY_UNROLL(8)
     for (size_t r = 0; r < kRows; ++r) {
-      hwy::Prefetch(rows[r] + i + kPrefetchBytes / sizeof(T));
       sum0[r] = hn::MulAdd(LoadFloat(d, rows[r] + i), x0, sum0[r]);
       sum1[r] = hn::MulAdd(LoadFloat(d, rows[r] + i + n), x1, sum1[r]);
     }
@@ -74,11 +85,13 @@ HWY_INLINE void BlockFloatRows(const uint8_t* w, size_t stride, size_t k,
   HWY_ALIGN int8_t unpacked[kRows][kBlock];
   V sum[kRows];
   for (size_t r = 0; r < kRows; ++r) sum[r] = hn::Zero(d);
+  const uint8_t* next = w + kRows * stride;
   for (size_t i = 0; i < k; i += kBlock) {
+    PrefetchRange<kRows * kBlockBytes<kQ4>>(next);
+    next += kRows * kBlockBytes<kQ4>;
     HWY_UNROLL(8)
     for (size_t r = 0; r < kRows; ++r) {
       const uint8_t* block = w + r * stride;
-      hwy::Prefetch(block + kPrefetchBytes);
       const int8_t* quants = BlockQuants<kQ4>(block, unpacked[r]);
       V dot = hn::Zero(d);
       for (size_t j = 0; j < kBlock; j += n)
@@ -151,17 +164,21 @@ HWY_INLINE VI32 BlockDot(const uint8_t* block, const VI8 (&x)[kParts],
                          VI32 acc) {
   const uint8_t* quants = block + kScaleBytes;
   if constexpr (kQ4) {
-    const hn::CappedTag<uint8_t, 16> d16;
-    const hn::Repartition<uint16_t, decltype(d16)> dpairs;
-    const auto low = hn::LoadU(d16, quants);
-    // A 16-bit shift: what enters from the neighbour is masked off.
-    const auto high =
-        hn::BitCast(d16, hn::ShiftRight<4>(hn::BitCast(dpairs, low)));
     const VU8 mask = hn::Set(DU8(), uint8_t{15});
 #if HWY_MAX_BYTES >= 32  // kParts == 1
-    const VU8 both = hn::Combine(DU8(), high, low);
-    return DotUnsigned(hn::And(both, mask), x[0], acc);
+    // The same 16 bytes in both halves, the upper half shifted by a nibble:
+    // elements 0..15 and 16..31. What a 32-bit shift brings in from the
+    // neighbouring byte is masked off.
+    const hn::Repartition<uint32_t, DU8> du32;
+    HWY_ALIGN static constexpr uint32_t kShift[8] = {0, 0, 0, 0, 4, 4, 4, 4};
+    const auto both = hn::BitCast(du32, hn::LoadDup128(DU8(), quants));
+    const auto apart = hn::Shr(both, hn::Load(du32, kShift));
+    return DotUnsigned(hn::And(hn::BitCast(DU8(), apart), mask), x[0], acc);
 #else
+    const hn::Repartition<uint16_t, DU8> dpairs;
+    const VU8 low = hn::LoadU(DU8(), quants);
+    const VU8 high =
+        hn::BitCast(DU8(), hn::ShiftRight<4>(hn::BitCast(dpairs, low)));
     acc = DotUnsigned(hn::And(low, mask), x[0], acc);
     return DotUnsigned(hn::And(high, mask), x[1], acc);
 #endif
@@ -175,28 +192,55 @@ HWY_INLINE VI32 BlockDot(const uint8_t* block, const VI8 (&x)[kParts],
   }
 }
 
+// scales[r] = scale of the block at w + r * stride, times x_scale. All rows
+// are converted together: one at a time, the conversions would cost as much
+// as the dot products. scales: [4], aligned.
+template <size_t kRows>
+HWY_INLINE void BlockScales(const uint8_t* w, size_t stride, float x_scale,
+                            float* scales) {
+  static_assert(kRows <= 4);
+  uint64_t bits = 0;
+  HWY_UNROLL(4)
+  for (size_t r = 0; r < kRows; ++r) {
+    uint16_t half;
+    std::memcpy(&half, w + r * stride, sizeof(half));
+    bits |= uint64_t{half} << (16 * r);
+  }
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<uint64_t, 1> d64;
+  const auto halves = hn::BitCast(HalfBits<decltype(d)>(), hn::Set(d64, bits));
+  hn::Store(hn::Mul(F16BitsToFloat(d, halves), hn::Set(d, x_scale)), d, scales);
+#if HWY_ARCH_X86
+  // Keep them in memory: a multiply-add that broadcasts its operand from there
+  // is free, shuffling them out of a register is not.
+  asm("" : "+m"(*reinterpret_cast<float(*)[4]>(scales)));
+#endif
+}
+
 template <size_t kRows, bool kQ4>
 HWY_INLINE void QuantizedRows(const uint8_t* w, size_t stride, size_t blocks,
                               const BlockActivation* x, float* y) {
   const DF d;
   using V = hn::Vec<DF>;
+  alignas(16) float scales[4];
   V sum[kRows];
   HWY_UNROLL(8)
   for (size_t r = 0; r < kRows; ++r) sum[r] = hn::Zero(d);
+  const uint8_t* next = w + kRows * stride;
   for (size_t b = 0; b < blocks; ++b) {
+    PrefetchRange<kRows * kBlockBytes<kQ4>>(next);
+    next += kRows * kBlockBytes<kQ4>;
     VI8 xq[kParts];
     HWY_UNROLL(2)
     for (size_t p = 0; p < kParts; ++p)
       xq[p] = hn::LoadU(DI8(), x[b].quants + p * hn::MaxLanes(DI8()));
     const VI32 offset = BlockOffset<kQ4>(xq);
-    const V x_scale = hn::Set(d, x[b].scale);
+    BlockScales<kRows>(w, stride, x[b].scale, scales);
     HWY_UNROLL(8)
     for (size_t r = 0; r < kRows; ++r) {
       const uint8_t* block = w + r * stride;
-      hwy::Prefetch(block + kPrefetchBytes);
       const V dot = hn::ConvertTo(d, BlockDot<kQ4>(block, xq, offset));
-      const V scale = hn::Mul(BroadcastScale(d, block), x_scale);
-      sum[r] = hn::MulAdd(dot, scale, sum[r]);
+      sum[r] = hn::MulAdd(dot, hn::Set(d, scales[r]), sum[r]);
     }
     w += kBlockBytes<kQ4>;
   }
