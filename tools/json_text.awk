@@ -20,5 +20,6 @@
     } else if (c == "r" || c == "b" || c == "f") c = ""
     out = out c
   }
+  sub(/\n+$/, "", out)
   print out
 }
