@@ -233,7 +233,7 @@ size_t SentencepieceTokenizer::NextCut(std::string_view text,
       while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
       char32_t before = NextUtf8(text.substr(start)).code_point;
       if (before == kSpaceMarkCodePoint) before = ' ';
-      if (before != ' ' && !has(joins_space_, before)) return at;
+      if (!has(joins_space_, before)) return at;
     } else {
       char32_t here = NextUtf8(text.substr(at)).code_point;
       if (here == kSpaceMarkCodePoint) here = ' ';

@@ -155,6 +155,24 @@ TEST_CASE("the next sentence can close one that might have gone on") {
   CHECK(constraint.quoted() == 3);
 }
 
+TEST_CASE("a sentence just completed is not offered again") {
+  const auto tokenizer = MustOpen(ChatVocabulary());
+  QuoteConstraint constraint =
+      MustCreate(*tokenizer, {"So it is.", "So it is.!"});
+  CHECK(Feed(&constraint, *tokenizer, "So it is.") == Texts{});
+  const std::vector<TokenId> allowed = Allowed(constraint);
+  REQUIRE(allowed.size() == 3);  // go on, the longer one anew, end
+  CHECK(constraint.Accept(allowed[0]));
+  constraint = MustCreate(*tokenizer, {"So it is.", "So it is.!", "Now then."},
+                          {.min_tokens = 2,
+                           .max_tokens = 99,
+                           .min_sentences = 3,
+                           .max_sentences = 3});
+  Feed(&constraint, *tokenizer, "So it is.! Now then.");
+  Feed(&constraint, *tokenizer, " So it is.");
+  CHECK(Allowed(constraint) == std::vector<TokenId>{kImEnd});
+}
+
 TEST_CASE("limits hold") {
   const auto tokenizer = MustOpen(ByteVocabulary());
   const Texts texts = {"Abc.", "Bcd.", "Cde.", "D.", "Efghijklmnop."};

@@ -86,6 +86,16 @@ TEST_CASE("long texts are cut only where no piece spans the cut") {
     REQUIRE(ids[i] == ids[i + period]);
   CHECK(tokenizer->Decode(ids) == text);
   CHECK(std::ranges::count(ids, vocabulary.Find("a\u2581b")) >= 1800);
+
+  // Newlines alone, each inside a piece.
+  text = "b";
+  while (text.size() < 20000) text += "\nb";
+  CHECK(std::ranges::count(Ids(*tokenizer, text), vocabulary.Find("\nb")) ==
+        10000);
+  // Spaces alone, in pieces of two.
+  vocabulary.Add("\u2581\u2581", kNormal, -1);
+  CHECK(Ids(*MustOpen(vocabulary), std::string(19999, ' ')) ==
+        std::vector<TokenId>(10000, vocabulary.Find("\u2581\u2581")));
 }
 
 TEST_CASE("decoding gives the text back") {
