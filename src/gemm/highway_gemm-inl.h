@@ -49,15 +49,15 @@
 
 // y[r] = or += the block's row r.
 #undef DAPPLE_GEMM_STORE
-#define DAPPLE_GEMM_STORE(r)                                         \
-  {                                                                  \
-    float* to = y + (r)*y_stride;                                    \
-    if (add) {                                                       \
-      left##r = hn::Add(hn::LoadU(d, to), left##r);                  \
-      right##r = hn::Add(hn::LoadU(d, to + hn::Lanes(d)), right##r); \
-    }                                                                \
-    hn::StoreU(left##r, d, to);                                      \
-    hn::StoreU(right##r, d, to + hn::Lanes(d));                      \
+#define DAPPLE_GEMM_STORE(r)                                        \
+  {                                                                 \
+    float* to = y + (r)*y_stride;                                   \
+    if (add) {                                                      \
+      left##r = hn::Add(hn::Load(d, to), left##r);                  \
+      right##r = hn::Add(hn::Load(d, to + hn::Lanes(d)), right##r); \
+    }                                                               \
+    hn::Store(left##r, d, to);                                      \
+    hn::Store(right##r, d, to + hn::Lanes(d));                      \
   }
 
 HWY_BEFORE_NAMESPACE();
@@ -186,30 +186,27 @@ void PackRows(const Block& block, size_t first, size_t count, Workspace* work) {
   }
 }
 
-// One slice of inputs times the columns [column, column + 2 * lanes).
+// One slice of inputs times the columns [column, column + 2 * lanes) of a
+// panel whose results so far are `sums`, [kBlockRows, kPanelWidth].
 // multiply(rows, add, y, y_stride) computes one register block.
 template <class Fn>
 HWY_INLINE void ForRegisterBlocks(const Block& block, size_t column, bool add,
-                                  const Workspace& work, const Fn& multiply) {
-  const DF d;
-  const size_t width = 2 * hn::Lanes(d);
-  const size_t columns = std::min(width, block.n - column);
-  HWY_ALIGN float tile[kRows * kPanelWidth];  // [kRows, width]
-  for (size_t r = 0; r < block.rows; r += kRows) {
-    const float* rows = work.rows + r * kSliceStride;
-    float* y = block.y + r * block.y_stride + column;
-    const size_t valid = std::min(kRows, block.rows - r);
-    if (valid == kRows && columns == width) {
-      multiply(rows, add, y, block.y_stride);
-      continue;
-    }
-    // The edge takes the same steps as the inside: sum, then one addition.
-    multiply(rows, false, tile, width);
-    for (size_t i = 0; i < valid; ++i)
-      for (size_t c = 0; c < columns; ++c) {
-        float* to = y + i * block.y_stride + c;
-        *to = add ? *to + tile[i * width + c] : tile[i * width + c];
-      }
+                                  const float* rows, float* sums,
+                                  const Fn& multiply) {
+  for (size_t r = 0; r < block.rows; r += kRows)
+    multiply(rows + r * kSliceStride, add, sums + r * kPanelWidth + column,
+             kPanelWidth);
+}
+
+// Copies the valid part of the sums to y.
+inline void StoreSums(const Block& block, const Workspace& work) {
+  for (size_t panel = block.first_panel; panel < block.last_panel; ++panel) {
+    const size_t column = panel * kPanelWidth;
+    const size_t columns = std::min(kPanelWidth, block.n - column);
+    const float* sums = work.sums[panel - block.first_panel];
+    for (size_t r = 0; r < block.rows; ++r)
+      std::memcpy(block.y + r * block.y_stride + column, sums + r * kPanelWidth,
+                  columns * sizeof(float));
   }
 }
 
@@ -230,14 +227,14 @@ void MultiplyBlock(const Block& block, Workspace* work) {
       const std::byte* slice =
           block.packed + panel * panel_bytes +
           (kFloatWeights ? first : first / 2) * kPanelWidth * sizeof(uint32_t);
+      float* sums = work->sums[panel - block.first_panel];
       for (size_t c = 0; c < kPanelWidth; c += width) {
-        const size_t column = panel * kPanelWidth + c;
-        if (column >= block.n) break;
+        if (panel * kPanelWidth + c >= block.n) break;
         const auto* words = reinterpret_cast<const uint32_t*>(slice) + c;
         if constexpr (kPairs) {
 #if DAPPLE_GEMM_BF16_DOT
           ForRegisterBlocks(
-              block, column, first > 0, *work,
+              block, c, first > 0, work->rows, sums,
               [&](const float* rows, bool add, float* y, size_t y_stride)
                   HWY_ATTR {
                     MultiplyPairs(reinterpret_cast<const uint32_t*>(rows),
@@ -253,7 +250,7 @@ void MultiplyBlock(const Block& block, Workspace* work) {
             WidenColumns(words, pairs, work->columns);
             inputs = 2 * pairs;
           }
-          ForRegisterBlocks(block, column, first > 0, *work,
+          ForRegisterBlocks(block, c, first > 0, work->rows, sums,
                             [&](const float* rows, bool add, float* y,
                                 size_t y_stride) HWY_ATTR {
                               MultiplyFloat(rows, work->columns, inputs, add, y,
@@ -263,6 +260,7 @@ void MultiplyBlock(const Block& block, Workspace* work) {
       }
     }
   }
+  StoreSums(block, *work);
 }
 
 }  // namespace

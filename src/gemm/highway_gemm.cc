@@ -21,12 +21,11 @@ HWY_EXPORT(MultiplyBlockF32);
 namespace {
 
 using highway_gemm::Block;
+using highway_gemm::kBlockPanels;
 using highway_gemm::kBlockRows;
 using highway_gemm::kPanelWidth;
 using highway_gemm::Workspace;
 
-// Panels of one work item: its slice of results stays in L2.
-constexpr size_t kItemPanels = 8;
 // Rows of the smallest work item; a multiple of every register block.
 constexpr size_t kMinItemRows = 12;
 
@@ -76,7 +75,7 @@ class HighwayGemm final : public Gemm {
     if (rows == 0) return;
     auto* work = reinterpret_cast<Workspace*>(scratch.data());
     const size_t panels = CeilDiv(shape.n, kPanelWidth);
-    const size_t panel_groups = CeilDiv(panels, kItemPanels);
+    const size_t panel_groups = CeilDiv(panels, kBlockPanels);
     // How the result is cut never changes it; it only has to be fine enough
     // to keep every thread busy to the end.
     const size_t wanted =
@@ -91,14 +90,14 @@ class HighwayGemm final : public Gemm {
     const auto multiply = is_float() ? HWY_DYNAMIC_POINTER(MultiplyBlockF32)
                                      : HWY_DYNAMIC_POINTER(MultiplyBlockBF16);
     parallel.For(panel_groups * groups, [&](size_t item, int thread) {
-      const size_t first_panel = item / groups * kItemPanels;
+      const size_t first_panel = item / groups * kBlockPanels;
       const size_t first_row = item % groups * group_rows;
       const Block block{
           .packed = packed.data(),
           .n = shape.n,
           .k = shape.k,
           .first_panel = first_panel,
-          .last_panel = std::min(panels, first_panel + kItemPanels),
+          .last_panel = std::min(panels, first_panel + kBlockPanels),
           .x = x + first_row * x_stride,
           .x_stride = x_stride,
           .rows = std::min(group_rows, rows - first_row),

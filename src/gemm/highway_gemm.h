@@ -33,14 +33,20 @@ inline constexpr size_t kBlockRows = 192;
 // together from falling into the same cache sets.
 inline constexpr size_t kSliceStride = kSliceK + 16;
 
-// One thread's working memory.
+// Panels of one work item.
+inline constexpr size_t kBlockPanels = 4;
+
+// One thread's working memory. Sums are gathered here rather than in y, whose
+// rows may lie a power of two apart and then evict each other from the cache.
 struct Workspace {
   alignas(64) float rows[kBlockRows * kSliceStride];  // [kBlockRows, stride]
   alignas(64) float columns[kSliceK * kPanelWidth];   // [kSliceK, block]
+  // [kBlockPanels][kBlockRows, kPanelWidth]
+  alignas(64) float sums[kBlockPanels][kBlockRows * kPanelWidth];
 };
 
 // A rectangle of the result: rows [0, rows) of x and y (already advanced to
-// the first), panels [first_panel, last_panel).
+// the first), panels [first_panel, last_panel), at most kBlockPanels.
 struct Block {
   const std::byte* packed;  // the whole packed matrix
   size_t n;
