@@ -1,8 +1,9 @@
 // Decode attention: lanes are head dimensions.
 //
-// Keys are staged as float once for the whole query group, four keys at a time
-// are multiplied with up to four queries, and the accumulators of four keys are
-// reduced together. Values then go through the same staging block.
+// A block of keys is read once for all queries of the group: four keys at a
+// time are multiplied with up to four queries, and the accumulators of the four
+// keys are reduced together. The online softmax takes one step a block and
+// query, then the block's values are added up in the same manner.
 #if defined(DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_
@@ -16,6 +17,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
 #include "kernels/attention.h"
@@ -64,26 +66,39 @@ HWY_INLINE void SumFour(VK v0, VK v1, VK v2, VK v3, float* sums) {
   hn::StoreU(AddBlocks(d, all), d4, sums);
 }
 
-// scores[g][j] = q[g] · k[j]. q: [kG, stride]; k: [keys padded to 4, stride];
-// scores: [kG, KeysPerBlock].
-template <size_t kG>
-HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const float* k,
-                        size_t keys, size_t stride, size_t scores_stride,
+// Asks for row `row` of [_, stride] at `ahead`, which is needed soon (nullptr:
+// nothing is): keys and values are two streams that take turns, too short for
+// the hardware to guess.
+template <class T>
+HWY_INLINE void PrefetchRow(const T* ahead, size_t row, size_t stride) {
+  if (ahead == nullptr) return;
+  for (size_t c = 0; c < stride; c += 64 / sizeof(T))
+    hwy::Prefetch(ahead + row * stride + c);
+}
+
+// scores[g][j] = q[g] · k[j]. q: [kG, stride]; k, ahead: [keys, stride];
+// scores: [kG, kScoreStride], of which keys rounded up to 4 are written.
+template <size_t kG, class T>
+HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const T* k, const T* ahead,
+                        size_t keys, size_t stride,
                         float* HWY_RESTRICT scores) {
   const DK d;
   const size_t n = hn::Lanes(d);
   for (size_t j = 0; j < keys; j += 4) {
-    const float* row = k + j * stride;
+    const T* rows[4];
     VK acc[4][kG];
     HWY_UNROLL(4)
     for (size_t i = 0; i < 4; ++i) {
+      const size_t row = std::min(j + i, keys - 1);
+      rows[i] = k + row * stride;
+      PrefetchRow(ahead, row, stride);
       HWY_UNROLL(4)
       for (size_t g = 0; g < kG; ++g) acc[i][g] = hn::Zero(d);
     }
     for (size_t c = 0; c < stride; c += n) {
       VK kv[4];
       HWY_UNROLL(4)
-      for (size_t i = 0; i < 4; ++i) kv[i] = hn::Load(d, row + i * stride + c);
+      for (size_t i = 0; i < 4; ++i) kv[i] = LoadFloat(d, rows[i] + c);
       HWY_UNROLL(4)
       for (size_t g = 0; g < kG; ++g) {
         const VK qv = hn::Load(d, q + g * stride + c);
@@ -95,15 +110,15 @@ HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const float* k,
     HWY_UNROLL(4)
     for (size_t g = 0; g < kG; ++g)
       SumFour(acc[0][g], acc[1][g], acc[2][g], acc[3][g],
-              scores + g * scores_stride + j);
+              scores + g * kScoreStride + j);
   }
 }
 
 // o[g] += Σ_j p[g][j] v[j] for kC vectors of dimensions.
-template <size_t kG, size_t kC>
-HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p, size_t p_stride,
-                            const float* HWY_RESTRICT v, size_t keys,
-                            size_t stride, float* HWY_RESTRICT o) {
+template <size_t kG, size_t kC, class T>
+HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p,
+                            const T* HWY_RESTRICT v, size_t keys, size_t stride,
+                            float* HWY_RESTRICT o) {
   const DK d;
   const size_t n = hn::Lanes(d);
   VK acc[kG][kC];
@@ -116,10 +131,11 @@ HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p, size_t p_stride,
   for (size_t j = 0; j < keys; ++j) {
     VK vv[kC];
     HWY_UNROLL(4)
-    for (size_t c = 0; c < kC; ++c) vv[c] = hn::Load(d, v + j * stride + c * n);
+    for (size_t c = 0; c < kC; ++c)
+      vv[c] = LoadFloat(d, v + j * stride + c * n);
     HWY_UNROLL(4)
     for (size_t g = 0; g < kG; ++g) {
-      const VK weight = hn::Set(d, p[g * p_stride + j]);
+      const VK weight = hn::Set(d, p[g * kScoreStride + j]);
       HWY_UNROLL(4)
       for (size_t c = 0; c < kC; ++c)
         acc[g][c] = hn::MulAdd(weight, vv[c], acc[g][c]);
@@ -133,15 +149,55 @@ HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p, size_t p_stride,
   }
 }
 
-template <size_t kG>
-HWY_INLINE void AddValueRows(const float* p, size_t p_stride, const float* v,
+// p: [kG, kScoreStride]; v, ahead: [keys, stride]; o: [kG, stride].
+template <size_t kG, class T>
+HWY_INLINE void AddValueRows(const float* p, const T* v, const T* ahead,
                              size_t keys, size_t stride, float* o) {
   const size_t n = hn::Lanes(DK());
+  for (size_t j = 0; j < keys; ++j) PrefetchRow(ahead, j, stride);
   size_t c = 0;
   for (; c + 4 * n <= stride; c += 4 * n)
-    AddWeighted<kG, 4>(p, p_stride, v + c, keys, stride, o + c);
-  for (; c < stride; c += n)
-    AddWeighted<kG, 1>(p, p_stride, v + c, keys, stride, o + c);
+    AddWeighted<kG, 4>(p, v + c, keys, stride, o + c);
+  for (; c < stride; c += n) AddWeighted<kG, 1>(p, v + c, keys, stride, o + c);
+}
+
+// The same two steps for a whole group, kQueries at a time.
+template <class T>
+HWY_INLINE void DotKeysGroup(const float* q, size_t group, const T* k,
+                             const T* ahead, size_t keys, size_t stride,
+                             float* scores) {
+  size_t g = 0;
+  for (; g + kQueries <= group; g += kQueries) {
+    DotKeys<kQueries>(q + g * stride, k, ahead, keys, stride,
+                      scores + g * kScoreStride);
+    ahead = nullptr;  // once is enough
+  }
+  q += g * stride;
+  scores += g * kScoreStride;
+  if (group - g == 1) DotKeys<1>(q, k, ahead, keys, stride, scores);
+  if constexpr (kQueries > 2) {
+    if (group - g == 2) DotKeys<2>(q, k, ahead, keys, stride, scores);
+    if (group - g == 3) DotKeys<3>(q, k, ahead, keys, stride, scores);
+  }
+}
+
+template <class T>
+HWY_INLINE void AddValuesGroup(const float* p, size_t group, const T* v,
+                               const T* ahead, size_t keys, size_t stride,
+                               float* o) {
+  size_t g = 0;
+  for (; g + kQueries <= group; g += kQueries) {
+    AddValueRows<kQueries>(p + g * kScoreStride, v, ahead, keys, stride,
+                           o + g * stride);
+    ahead = nullptr;
+  }
+  p += g * kScoreStride;
+  o += g * stride;
+  if (group - g == 1) AddValueRows<1>(p, v, ahead, keys, stride, o);
+  if constexpr (kQueries > 2) {
+    if (group - g == 2) AddValueRows<2>(p, v, ahead, keys, stride, o);
+    if (group - g == 3) AddValueRows<3>(p, v, ahead, keys, stride, o);
+  }
 }
 
 // One query's step of the online softmax. scores: [keys], room for whole
@@ -178,15 +234,20 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
   const size_t n = hn::Lanes(d);
   const size_t dim = kv.head_dim;
   const size_t stride = RoundUpToLanes(dim);
-  const size_t keys_a_block = KeysPerBlock(dim);
+  const size_t staged_keys = KeysPerBlock(dim);
+  // Rows that are not whole vectors are staged as float and padded first.
+  // Staging all, to convert a key once for more than kQueries queries, pays
+  // only where there is no instruction for it: the block is still in L1.
+  constexpr bool kConvertsFast = !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX2;
+  const bool direct = dim == stride && (kConvertsFast || group <= kQueries);
 
   // Each part but the last two is a multiple of 16 floats: all stay aligned.
-  float* staged = AlignUp(scratch);                 // [keys_a_block, stride]
-  float* queries = staged + keys_a_block * stride;  // [group, stride]
-  float* o = queries + group * stride;              // [group, stride]
-  float* scores = o + group * stride;               // [group, keys_a_block]
-  float* max = scores + group * keys_a_block;       // [group]
-  float* sum = max + group;                         // [group]
+  float* staged = AlignUp(scratch);                // [staged_keys, stride]
+  float* queries = staged + staged_keys * stride;  // [group, stride]
+  float* o = queries + group * stride;             // [group, stride]
+  float* scores = o + group * stride;              // [group, kScoreStride]
+  float* max = scores + group * kScoreStride;      // [group]
+  float* sum = max + group;                        // [group]
 
   StageRows(q, group, group, dim, stride, queries);
   const VK factor = hn::Set(d, scale * kLog2E);
@@ -196,30 +257,37 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
   std::fill(max, max + group, kNoMax);
   std::fill(sum, sum + group, 0.0f);
 
-  for (size_t first = 0; first < count; first += keys_a_block) {
-    const size_t keys = std::min(keys_a_block, count - first);
-    StageRows(kv.keys + first * dim, keys, (keys + 3) / 4 * 4, dim, stride,
-              staged);
-    size_t g = 0;
-    for (; g + kQueries <= group; g += kQueries)
-      DotKeys<kQueries>(queries + g * stride, staged, keys, stride,
-                        keys_a_block, scores + g * keys_a_block);
-    for (; g < group; ++g)
-      DotKeys<1>(queries + g * stride, staged, keys, stride, keys_a_block,
-                 scores + g * keys_a_block);
+  for (size_t first = 0; first < count; first += kDecodeKeys) {
+    const size_t keys = std::min(kDecodeKeys, count - first);
+    const T* k = kv.keys + first * dim;
+    const T* v = kv.values + first * dim;
+    if (direct) {
+      DotKeysGroup(queries, group, k, v, keys, stride, scores);
+    } else {
+      for (size_t j = 0; j < keys; j += staged_keys) {
+        const size_t some = std::min(staged_keys, keys - j);
+        StageRows(k + j * dim, some, some, dim, stride, staged);
+        DotKeysGroup<float>(queries, group, staged, nullptr, some, stride,
+                            scores + j);
+      }
+    }
 
-    for (g = 0; g < group; ++g)
-      UpdateQuery(scores + g * keys_a_block, keys, stride, max + g, sum + g,
+    for (size_t g = 0; g < group; ++g)
+      UpdateQuery(scores + g * kScoreStride, keys, stride, max + g, sum + g,
                   o + g * stride);
 
-    StageRows(kv.values + first * dim, keys, keys, dim, stride, staged);
-    g = 0;
-    for (; g + kQueries <= group; g += kQueries)
-      AddValueRows<kQueries>(scores + g * keys_a_block, keys_a_block, staged,
-                             keys, stride, o + g * stride);
-    for (; g < group; ++g)
-      AddValueRows<1>(scores + g * keys_a_block, keys_a_block, staged, keys,
-                      stride, o + g * stride);
+    if (direct) {
+      // The next block's keys, or again these at the end.
+      const T* ahead = first + 2 * keys <= count ? k + keys * dim : k;
+      AddValuesGroup(scores, group, v, ahead, keys, stride, o);
+    } else {
+      for (size_t j = 0; j < keys; j += staged_keys) {
+        const size_t some = std::min(staged_keys, keys - j);
+        StageRows(v + j * dim, some, some, dim, stride, staged);
+        AddValuesGroup<float>(scores + j, group, staged, nullptr, some, stride,
+                              o);
+      }
+    }
   }
 
   for (size_t g = 0; g < group; ++g) {

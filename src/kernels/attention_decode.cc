@@ -35,11 +35,11 @@ HWY_EXPORT(DecodeFloat);
 size_t DecodeAttentionScratch(size_t group, size_t head_dim) {
   const size_t stride = RoundUpToLanes(head_dim);
   const size_t keys = KeysPerBlock(head_dim);
-  return kMaxFloatLanes        // alignment
-         + keys * stride       // staged keys or values
-         + 2 * group * stride  // q, o
-         + group * keys        // scores
-         + 2 * group;          // maximum, sum
+  return kMaxFloatLanes          // alignment
+         + keys * stride         // staged keys or values
+         + 2 * group * stride    // q, o
+         + group * kScoreStride  // scores
+         + 2 * group;            // maximum, sum
 }
 
 template <>

@@ -16,6 +16,11 @@ constexpr size_t KeysPerBlock(size_t head_dim) {
   return head_dim <= 64 ? 64 : head_dim <= 128 ? 32 : 16;
 }
 
+// Keys a step of decode's online softmax, and floats from one query's scores
+// to the next query's.
+inline constexpr size_t kDecodeKeys = 128;
+inline constexpr size_t kScoreStride = kDecodeKeys;
+
 constexpr size_t RoundUpToLanes(size_t n) {
   return (n + kMaxFloatLanes - 1) / kMaxFloatLanes * kMaxFloatLanes;
 }
