@@ -101,6 +101,18 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   DAPPLE_RETURN_IF_ERROR(CheckIds(prompt));
   slots_.Clear();
   prompt_length_ = 0;
+  Status status;
+  model_.parallel.Region([&] { status = PrefillLayers(prompt, hooks); });
+  DAPPLE_RETURN_IF_ERROR(status);
+  // Nothing reads the prompt's residual or the packed weights any more.
+  Arena::Release(space_.residual);
+  Arena::Release(space_.packed);
+  prompt_length_ = position_ = prompt.size();
+  return Status::Ok();
+}
+
+Status SessionImpl::PrefillLayers(std::span<const TokenId> prompt,
+                                  const PrefillHooks& hooks) {
   const size_t length = prompt.size();
   const size_t layers = model_.config.layers;
   const size_t tile = shape_.tile_rows;
@@ -149,10 +161,6 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   if (last_row != 0)
     std::copy_n(&space_.layer.x[last_row * d], d, space_.layer.x.data());
   ComputeLogits();
-  // Nothing reads the prompt's residual or the packed weights any more.
-  Arena::Release(space_.residual);
-  Arena::Release(space_.packed);
-  prompt_length_ = position_ = length;
   return Status::Ok();
 }
 

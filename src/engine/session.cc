@@ -55,6 +55,12 @@ Status SessionImpl::Append(TokenId id) {
   if (position_ >= prompt_length_ + shape_.max_new_tokens)
     return DoesNotFit("all " + std::to_string(shape_.max_new_tokens) +
                       " slots planned for generated tokens are used");
+  model_.parallel.Region([&] { AppendLayers(id); });
+  ++position_;
+  return Status::Ok();
+}
+
+void SessionImpl::AppendLayers(TokenId id) {
   EmbedRow(id, space_.layer.x.data());
   for (size_t layer = 0; layer < model_.config.layers; ++layer) {
     layer_.Decode(model_.weights.layers[layer], position_, layer, slots_,
@@ -62,9 +68,7 @@ Status SessionImpl::Append(TokenId id) {
     for (size_t head = 0; head < model_.config.kv_heads; ++head)
       slots_.SetCount(layer, head, slots_.Count(layer, head) + 1);
   }
-  ++position_;
   ComputeLogits();
-  return Status::Ok();
 }
 
 std::vector<size_t> SessionImpl::KeptTokens() const {

@@ -57,6 +57,11 @@ class SessionImpl : public Session {
         layer_(model.config, *model.rope, model.parallel, shape.kv_type(),
                shape.exact) {}
 
+  // The layers of Prefill and Append, inside a parallel region.
+  Status PrefillLayers(std::span<const TokenId> prompt,
+                       const PrefillHooks& hooks);
+  void AppendLayers(TokenId id);
+
   Status CheckIds(std::span<const TokenId> ids) const;
   void EmbedRow(TokenId id, float* out) const;
   // Rows of the residual stream to and from scratch.x.

@@ -2,25 +2,128 @@
 
 #include <omp.h>
 
-#include <algorithm>
+#include <atomic>
+#include <cstdint>
 
 #include "util/cpu_info.h"
 
 namespace dapple {
+namespace {
+
+// How often a thread looks for work before it sleeps: about 50 µs, the serial
+// stretch between two loops of a decoded token being 5 to 20.
+constexpr int kSpins = 2000;
+
+void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");
+#endif
+}
+
+}  // namespace
+
+// The loop that runs now. A ticket is (loop number << 32 | next item): taking
+// an item is one compare-and-swap, which fails when the loop has changed in
+// between, so the fields read before it belong to that loop.
+struct Parallel::Team {
+  static constexpr uint64_t kItemMask = 0xFFFFFFFFu;
+
+  alignas(64) std::atomic<uint64_t> ticket{0};
+  std::atomic<uint64_t> items{0};
+  std::atomic<ItemThunk> thunk{nullptr};
+  std::atomic<void*> context{nullptr};
+  alignas(64) std::atomic<uint64_t> done{0};
+  // Changes whenever there may be something to do; sleepers wait on it.
+  alignas(64) std::atomic<int> signal{0};
+  std::atomic<bool> open{false};  // inside of a region
+  bool in_region = false;         // the same, for the calling thread
+
+  // Does items of the current loop until none is left to take.
+  void Work(int thread) {
+    uint64_t now = ticket.load(std::memory_order_acquire);
+    for (;;) {
+      const uint64_t count = items.load(std::memory_order_relaxed);
+      const ItemThunk run = thunk.load(std::memory_order_relaxed);
+      void* const with = context.load(std::memory_order_relaxed);
+      if ((now & kItemMask) >= count) return;
+      if (!ticket.compare_exchange_weak(now, now + 1,
+                                        std::memory_order_acq_rel,
+                                        std::memory_order_acquire))
+        continue;
+      run(with, static_cast<size_t>(now & kItemMask), thread);
+      done.fetch_add(1, std::memory_order_release);
+      now = ticket.load(std::memory_order_acquire);
+    }
+  }
+
+  void Wake() {
+    signal.fetch_add(1, std::memory_order_release);
+    signal.notify_all();
+  }
+
+  // A thread of the team, until the region closes.
+  void Serve(int thread) {
+    int seen = signal.load(std::memory_order_acquire);
+    while (open.load(std::memory_order_acquire)) {
+      Work(thread);
+      int spins = 0;
+      while (signal.load(std::memory_order_acquire) == seen) {
+        if (++spins < kSpins)
+          Pause();
+        else
+          signal.wait(seen, std::memory_order_acquire);
+      }
+      seen = signal.load(std::memory_order_acquire);
+    }
+  }
+
+  void Loop(size_t count, ItemThunk run, void* with) {
+    // No thread can take an item now: the last loop has none left.
+    done.store(0, std::memory_order_relaxed);
+    items.store(count, std::memory_order_relaxed);
+    thunk.store(run, std::memory_order_relaxed);
+    context.store(with, std::memory_order_relaxed);
+    const uint64_t loop = (ticket.load(std::memory_order_relaxed) >> 32) + 1;
+    ticket.store(loop << 32, std::memory_order_release);
+    Wake();
+    Work(0);
+    while (done.load(std::memory_order_acquire) != count) Pause();
+  }
+};
 
 Parallel::Parallel(int threads)
-    : threads_(threads > 0 ? threads : UsablePhysicalCores()) {}
+    : threads_(threads > 0 ? threads : UsablePhysicalCores()),
+      team_(std::make_unique<Team>()) {}
+Parallel::~Parallel() = default;
+Parallel::Parallel(Parallel&&) noexcept = default;
+Parallel& Parallel::operator=(Parallel&&) noexcept = default;
 
-void Parallel::Run(size_t items, Thunk thunk, void* context) const {
+void Parallel::RunRegion(BodyThunk thunk, void* context) const {
+  if (threads_ == 1 || team_->in_region) return thunk(context);
+  team_->in_region = true;
+  team_->open.store(true, std::memory_order_release);
+#pragma omp parallel num_threads(threads_)
+  {
+    const int thread = omp_get_thread_num();
+    if (thread == 0) {
+      thunk(context);
+      team_->open.store(false, std::memory_order_release);
+      team_->Wake();
+    } else {
+      team_->Serve(thread);
+    }
+  }
+  team_->in_region = false;
+}
+
+void Parallel::RunFor(size_t items, ItemThunk thunk, void* context) const {
   if (threads_ == 1 || items <= 1) {
     for (size_t item = 0; item < items; ++item) thunk(context, item, 0);
     return;
   }
-  const int team = static_cast<int>(
-      std::min<size_t>(static_cast<size_t>(threads_), items));
-#pragma omp parallel for schedule(dynamic, 1) num_threads(team)
-  for (size_t item = 0; item < items; ++item)
-    thunk(context, item, omp_get_thread_num());
+  Region([&] { team_->Loop(items, thunk, context); });
 }
 
 }  // namespace dapple
