@@ -4,13 +4,16 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "gemm/gemm.h"
+
 namespace {
 
 std::atomic<bool> counting = false;
 std::atomic<size_t> allocations = 0;
 
 [[maybe_unused]] void Count() {
-  if (counting.load(std::memory_order_relaxed))
+  if (counting.load(std::memory_order_relaxed) &&
+      !dapple::Gemm::InsideLibrary())
     allocations.fetch_add(1, std::memory_order_relaxed);
 }
 
