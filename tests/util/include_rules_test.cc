@@ -75,7 +75,7 @@ const std::vector<Door>& Doors() {
       // oneDNN takes its number of threads from OpenMP's setting alone.
       {"omp.h", {"src/util/parallel.cc", "src/gemm/onednn_gemm.cc"}},
       {"sentencepiece",
-       {"src/text/", "src/convert/", "tests/text/", "tests/convert/"}},
+       {"src/text/", "src/convert/", "tests/text/", "tests/gguf/"}},
       {"nlohmann/", {"src/convert/", "tools/", "tests/", "bench/"}},
       {"CLI/", {"tools/", "bench/"}},
       {"doctest/", {"tests/"}},
@@ -104,8 +104,10 @@ std::vector<std::string> Violations(const std::string& path,
        match != std::sregex_iterator(); ++match) {
     const std::string header = (*match)[2];
     const std::string line = path + " includes " + header;
-    if (StartsWith(header, "../") || StartsWith(header, "/") ||
-        StartsWith(header, "src/") || StartsWith(header, "include/"))
+    // A test may borrow from its neighbour's folder.
+    if ((StartsWith(header, "../") && module != "tests") ||
+        StartsWith(header, "/") || StartsWith(header, "src/") ||
+        StartsWith(header, "include/"))
       wrong.push_back(line + ": not relative to src or include");
     for (const Door& door : Doors()) {
       if (!StartsWith(header, door.header)) continue;
