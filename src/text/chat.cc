@@ -1,4 +1,4 @@
-#include "text/chat.h"
+#include "dapple/chat.h"
 
 namespace dapple {
 namespace {

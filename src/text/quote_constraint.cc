@@ -1,4 +1,4 @@
-#include "text/quote_constraint.h"
+#include "dapple/quote_constraint.h"
 
 #include <algorithm>
 #include <numeric>

@@ -1,4 +1,4 @@
-#include "text/sentences.h"
+#include "dapple/sentences.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "command.h"
+#include "dapple/chat.h"
 #include "generation.h"
-#include "text/chat.h"
 
 namespace dapple::tool {
 namespace {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "dapple/engine.h"
+#include "dapple/quote_constraint.h"
 #include "model_options.h"
-#include "text/quote_constraint.h"
 
 namespace dapple::tool {
 

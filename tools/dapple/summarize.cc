@@ -6,20 +6,21 @@
 #include <vector>
 
 #include "command.h"
+#include "dapple/chat.h"
+#include "dapple/sentences.h"
 #include "generation.h"
-#include "text/chat.h"
-#include "text/sentences.h"
 
 namespace dapple::tool {
 namespace {
 
 struct Length {
   const char* name;
-  size_t sentences;  // of a --quotes summary
-  size_t tokens;     // of a free one
+  size_t least;  // sentences of a --quotes summary, where there are as many
+  size_t most;
+  size_t tokens;  // of a free one
 };
 constexpr Length kLengths[] = {
-    {"short", 3, 96}, {"medium", 6, 256}, {"long", 12, 512}};
+    {"short", 2, 3, 96}, {"medium", 4, 6, 256}, {"long", 8, 12, 512}};
 
 struct Options {
   ModelOptions model;
@@ -54,10 +55,10 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
   GenerationOptions generation = options.generation;
   std::unique_ptr<QuoteConstraint> constraint;
   if (quotes) {
-    const size_t sentences = LengthOf(options).sentences;
     QuoteLimits limits;
     limits.max_tokens = kMaxQuoteTokens;
-    limits.max_sentences = sentences;
+    limits.min_sentences = LengthOf(options).least;
+    limits.max_sentences = LengthOf(options).most;
     auto made = QuoteConstraint::Create(engine.tokenizer(),
                                         SplitSentences(text), limits);
     if (!made.ok())
@@ -67,7 +68,7 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
     constraint = std::make_unique<QuoteConstraint>(*std::move(made));
     task.quotes = constraint.get();
     if (!options.tokens_given)
-      generation.max_new_tokens = sentences * kMaxQuoteTokens;
+      generation.max_new_tokens = limits.max_sentences * kMaxQuoteTokens;
   } else if (!options.tokens_given) {
     generation.max_new_tokens = LengthOf(options).tokens;
   }

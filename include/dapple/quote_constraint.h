@@ -15,17 +15,17 @@
 //
 // Owns sentences and sequences. After Create nothing is allocated, given
 // `allowed` vectors with room for max_allowed() ids.
-#ifndef DAPPLE_TEXT_QUOTE_CONSTRAINT_H_
-#define DAPPLE_TEXT_QUOTE_CONSTRAINT_H_
+#ifndef DAPPLE_QUOTE_CONSTRAINT_H_
+#define DAPPLE_QUOTE_CONSTRAINT_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "dapple/sentences.h"
 #include "dapple/status.h"
 #include "dapple/tokenizer.h"
-#include "text/sentences.h"
 
 namespace dapple {
 
@@ -129,4 +129,4 @@ class QuoteConstraint {
 
 }  // namespace dapple
 
-#endif  // DAPPLE_TEXT_QUOTE_CONSTRAINT_H_
+#endif  // DAPPLE_QUOTE_CONSTRAINT_H_

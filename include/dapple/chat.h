@@ -3,8 +3,8 @@
 // Text of the user never becomes control tokens here: each part is encoded on
 // its own, so a document cannot forge a turn. (ChatML now; the model file's own
 // Jinja template later.)
-#ifndef DAPPLE_TEXT_CHAT_H_
-#define DAPPLE_TEXT_CHAT_H_
+#ifndef DAPPLE_CHAT_H_
+#define DAPPLE_CHAT_H_
 
 #include <string>
 #include <string_view>
@@ -31,4 +31,4 @@ Result<std::vector<TokenId>> EncodeChat(const Tokenizer& tokenizer,
 
 }  // namespace dapple
 
-#endif  // DAPPLE_TEXT_CHAT_H_
+#endif  // DAPPLE_CHAT_H_

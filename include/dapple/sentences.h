@@ -13,8 +13,8 @@
 // - Left out: headings, list lead-ins and other text without an end mark, code
 //   fences, tables, list items that are mere fragments, single words.
 // - Markdown's leading #, >, bullets and item numbers are not part of the text.
-#ifndef DAPPLE_TEXT_SENTENCES_H_
-#define DAPPLE_TEXT_SENTENCES_H_
+#ifndef DAPPLE_SENTENCES_H_
+#define DAPPLE_SENTENCES_H_
 
 #include <cstddef>
 #include <string>
@@ -36,4 +36,4 @@ std::vector<Sentence> SplitSentences(std::string_view document);
 
 }  // namespace dapple
 
-#endif  // DAPPLE_TEXT_SENTENCES_H_
+#endif  // DAPPLE_SENTENCES_H_
