@@ -26,7 +26,9 @@ void Pause() {
 
 // The loop that runs now. A ticket is (loop number << 32 | next item): taking
 // an item is one compare-and-swap, which fails when the loop has changed in
-// between, so the fields read before it belong to that loop.
+// between, so the fields read before it belong to that loop. Before the fields
+// change, the ticket is closed (item number kItemMask): otherwise a late thread
+// could hold the last loop's spent ticket against the next loop's item count.
 struct Parallel::Team {
   static constexpr uint64_t kItemMask = 0xFFFFFFFFu;
 
@@ -44,9 +46,9 @@ struct Parallel::Team {
   void Work(int thread) {
     uint64_t now = ticket.load(std::memory_order_acquire);
     for (;;) {
-      const uint64_t count = items.load(std::memory_order_relaxed);
-      const ItemThunk run = thunk.load(std::memory_order_relaxed);
-      void* const with = context.load(std::memory_order_relaxed);
+      const uint64_t count = items.load(std::memory_order_acquire);
+      const ItemThunk run = thunk.load(std::memory_order_acquire);
+      void* const with = context.load(std::memory_order_acquire);
       if ((now & kItemMask) >= count) return;
       if (!ticket.compare_exchange_weak(now, now + 1,
                                         std::memory_order_acq_rel,
@@ -80,12 +82,12 @@ struct Parallel::Team {
   }
 
   void Loop(size_t count, ItemThunk run, void* with) {
-    // No thread can take an item now: the last loop has none left.
-    done.store(0, std::memory_order_relaxed);
-    items.store(count, std::memory_order_relaxed);
-    thunk.store(run, std::memory_order_relaxed);
-    context.store(with, std::memory_order_relaxed);
     const uint64_t loop = (ticket.load(std::memory_order_relaxed) >> 32) + 1;
+    ticket.store(loop << 32 | kItemMask, std::memory_order_release);
+    done.store(0, std::memory_order_relaxed);
+    items.store(count, std::memory_order_release);
+    thunk.store(run, std::memory_order_release);
+    context.store(with, std::memory_order_release);
     ticket.store(loop << 32, std::memory_order_release);
     Wake();
     Work(0);

@@ -57,6 +57,23 @@ TEST_CASE("what the threads wrote is seen after the loop") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("short loops of changing length, one after another, lose no item") {
+  // A late thread must not mistake the next loop for the one it woke for.
+  const Parallel parallel(2);
+  std::atomic<size_t> ran{0};
+  size_t expected = 0;
+  parallel.Region([&] {
+    for (size_t loop = 0; loop < 200000; ++loop) {
+      const size_t items = loop % 2 == 0 ? 2 : 64;
+      parallel.For(items, [&](size_t, int) {
+        ran.fetch_add(1, std::memory_order_relaxed);
+      });
+      expected += items;
+    }
+  });
+  CHECK(ran.load() == expected);
+}
+
 TEST_CASE("zero threads means the usable physical cores, and heeds affinity") {
   cpu_set_t before;
   REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
