@@ -153,7 +153,7 @@ class Reader {
   Status IndexTexts() {
     for (size_t i = 0; i < out_.tokens.size(); ++i)
       if (!ids_.emplace(out_.tokens[i], static_cast<uint32_t>(i)).second)
-        return Corrupt(path_ + ": two tokens have the text " +
+        return Corrupt(folder_ + ": two tokens have the text " +
                        Quoted(out_.tokens[i]));
     return Status::Ok();
   }
