@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "dapple/eviction.h"
 #include "dapple/memory_plan.h"
 #include "dapple/status.h"
 #include "dapple/tokenizer.h"
@@ -42,7 +43,22 @@ struct EngineOptions {
 
 struct SessionOptions {
   size_t prompt_tokens = 0;   // the longest prompt this session will see
-  size_t max_new_tokens = 0;  // generated tokens whose KV must fit
+  size_t max_new_tokens = 0;  // generated tokens; see generation_slots
+  // Slots for generated tokens' keys and values; 0: max_new_tokens. When they
+  // are full, Append reports kDoesNotFit, or drops the oldest generated
+  // token's slot.
+  size_t generation_slots = 0;
+  enum class OnFull { kStop, kDropOldest };
+  OnFull on_full = OnFull::kStop;
+  // What to keep of the prompt. Empty: everything. Several: prefill runs once
+  // and keeps a set of slots for each (SelectVariant); for comparing policies.
+  std::vector<EvictionOptions> eviction;
+  // Pseudo tokens that follow the prompt when a policy asks for them (dapq).
+  size_t probe_tokens = 32;
+  ProbeContent probe_content = ProbeContent::kPrefixSuffix;
+  uint64_t probe_seed = 0;  // of ProbeContent::kRandom
+  // Probe with exactly these ids instead (an oracle: the true answer).
+  std::vector<TokenId> probe_ids;
   // Allow more tokens than the model was trained for.
   bool beyond_context = false;
   // Prefill reports logits of every row from some row on (PrefillHooks).
@@ -64,6 +80,13 @@ struct PrefillHooks {
   std::function<void(size_t first_row, size_t rows, const float* logits)>
       on_logits;
   size_t logits_from = 0;
+  // Called for each variant, layer and KV head that was scored, in order of
+  // layers. scores: [L] before pooling, the probe's mean attention
+  // probability, empty where the policy has no such scores; kept: ascending.
+  std::function<void(size_t variant, size_t layer, size_t head,
+                     std::span<const float> scores,
+                     std::span<const uint32_t> kept)>
+      on_scores;
 };
 
 class Session {
@@ -75,12 +98,18 @@ class Session {
   virtual Status Prefill(std::span<const TokenId> prompt,
                          const PrefillHooks& hooks) = 0;
   // Appends one generated token and computes the logits after it.
-  // kDoesNotFit when max_new_tokens are already in the cache.
+  // kDoesNotFit when max_new_tokens were appended or their slots are full.
   virtual Status Append(TokenId id) = 0;
   // [vocab], of the newest position.
   virtual std::span<const float> logits() const = 0;
 
+  // Decoding starts over after the prompt, from what `variant` of
+  // SessionOptions::eviction kept. After Prefill it is variant 0.
+  virtual Status SelectVariant(size_t variant) = 0;
+
   virtual const MemoryPlan& plan() const = 0;
+  // Of the selected variant, after Prefill.
+  virtual KeptReport Kept() const = 0;
   // Prompt tokens whose KV is kept, per layer.
   virtual std::vector<size_t> KeptTokens() const = 0;
 };

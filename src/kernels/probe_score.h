@@ -1,0 +1,38 @@
+// Attention mass that a block of probe queries puts on each key: the scores of
+// DapQ (arXiv 2603.11564 §4, Eq. 3–5), SnapKV, TOVA and H2O.
+//
+// Two streaming passes over the keys: the first finds each query's softmax
+// maximum and sum, the second adds up probabilities per key. Memory is O(keys):
+// no [queries, keys] matrix exists.
+#ifndef DAPPLE_KERNELS_PROBE_SCORE_H_
+#define DAPPLE_KERNELS_PROBE_SCORE_H_
+
+#include <cstddef>
+
+#include "util/half.h"
+
+namespace dapple::kernels {
+
+// Floats of scratch that AddProbeScores needs for at most `max_rows` rows.
+size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim);
+
+// scores[j] += weight × Σ over rows r and the group's queries of
+// softmax_j(scale × q·k), for j < scored. keys: [count, head_dim] with count >=
+// first_visible + rows; query row r sees keys [0, first_visible + r], which
+// take part in the softmax whether or not they are scored (DapQ's pseudo
+// tokens see the pseudo tokens before them). q: [rows, group, head_dim] at
+// q + r * q_stride (rotated, not scaled). scores: [scored]. Deterministic:
+// depends on neither threads nor alignment. Finite for finite inputs, however
+// large the logits.
+void AddProbeScores(const F16* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, float* scratch, float* scores);
+void AddProbeScores(const float* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, float* scratch, float* scores);
+
+}  // namespace dapple::kernels
+
+#endif  // DAPPLE_KERNELS_PROBE_SCORE_H_
