@@ -236,6 +236,34 @@ void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
                     out + r * out_stride);
 }
 
+template <class T>
+void AddProbeScores(const T* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, double* scores) {
+  for (size_t r = 0; r < rows; ++r) {
+    std::vector<double> p(first_visible + r + 1);
+    for (size_t g = 0; g < group; ++g) {
+      const float* query = q + r * q_stride + g * head_dim;
+      for (size_t j = 0; j < p.size(); ++j) {
+        double dot = 0.0;
+        for (size_t i = 0; i < head_dim; ++i)
+          dot += static_cast<double>(query[i]) *
+                 static_cast<double>(Widen(keys[j * head_dim + i]));
+        p[j] = dot * static_cast<double>(scale);
+      }
+      const double max = *std::max_element(p.begin(), p.end());
+      double sum = 0.0;
+      for (double& v : p) {
+        v = std::exp(v - max);
+        sum += v;
+      }
+      for (size_t j = 0; j < std::min(scored, p.size()); ++j)
+        scores[j] += static_cast<double>(weight) * p[j] / sum;
+    }
+  }
+}
+
 template void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t,
                                    size_t, float, float*);
 template void DecodeAttention<float>(const KvHeadView<float>&, const float*,
@@ -246,5 +274,11 @@ template void PrefillAttention<F16>(const KvHeadView<F16>&, const float*,
 template void PrefillAttention<float>(const KvHeadView<float>&, const float*,
                                       size_t, size_t, size_t, size_t, float,
                                       float*, size_t);
+template void AddProbeScores<F16>(const F16*, size_t, const float*, size_t,
+                                  size_t, size_t, size_t, size_t, float, float,
+                                  double*);
+template void AddProbeScores<float>(const float*, size_t, const float*, size_t,
+                                    size_t, size_t, size_t, size_t, float,
+                                    float, double*);
 
 }  // namespace dapple::kernels::reference

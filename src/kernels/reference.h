@@ -48,6 +48,13 @@ template <class T>
 void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
                      size_t count, float scale, float* out);
 
+// scores: [scored], in double, so that small probabilities can be compared.
+template <class T>
+void AddProbeScores(const T* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, double* scores);
+
 }  // namespace dapple::kernels::reference
 
 #endif  // DAPPLE_KERNELS_REFERENCE_H_

@@ -1,0 +1,73 @@
+#include "kernels/probe_score.h"
+
+#include "kernels/attention_layout.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/probe_score.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h, as Highway requires.
+#include "hwy/highway.h"
+#include "kernels/probe_score-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dapple::kernels {
+namespace HWY_NAMESPACE {
+
+void ProbeScoresF16(const F16* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, float* scratch, float* scores) {
+  AddProbeScoresAll(
+      keys, ProbeQueries{q, q_stride, rows, group, head_dim, first_visible},
+      scored, scale, weight, scratch, scores);
+}
+
+void ProbeScoresFloat(const float* keys, size_t head_dim, const float* q,
+                      size_t q_stride, size_t rows, size_t group,
+                      size_t first_visible, size_t scored, float scale,
+                      float weight, float* scratch, float* scores) {
+  AddProbeScoresAll(
+      keys, ProbeQueries{q, q_stride, rows, group, head_dim, first_visible},
+      scored, scale, weight, scratch, scores);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dapple::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dapple::kernels {
+
+HWY_EXPORT(ProbeScoresF16);
+HWY_EXPORT(ProbeScoresFloat);
+
+size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim) {
+  const size_t lanes = RoundUpToLanes(max_rows * group);
+  const size_t keys = KeysPerBlock(head_dim);
+  return kMaxFloatLanes               // alignment
+         + keys * head_dim            // keys
+         + keys * 3 * kMaxFloatLanes  // scores
+         + keys * kMaxFloatLanes      // sums over lanes
+         + lanes * (head_dim + 3);    // q, maximum, sum, newest key
+}
+
+void AddProbeScores(const F16* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, float* scratch, float* scores) {
+  HWY_DYNAMIC_DISPATCH(ProbeScoresF16)
+  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, scale,
+   weight, scratch, scores);
+}
+
+void AddProbeScores(const float* keys, size_t head_dim, const float* q,
+                    size_t q_stride, size_t rows, size_t group,
+                    size_t first_visible, size_t scored, float scale,
+                    float weight, float* scratch, float* scores) {
+  HWY_DYNAMIC_DISPATCH(ProbeScoresFloat)
+  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, scale,
+   weight, scratch, scores);
+}
+
+}  // namespace dapple::kernels
+#endif  // HWY_ONCE
