@@ -5,8 +5,8 @@
 // The last argument of every row is the number of threads. Matrix-vector rows
 // give GB/s of weights; `cold` walks through copies that together exceed the
 // caches, as a decode step does with a model. Attention rows give GFLOPS
-// (prefill) or GB/s of keys and values (decode). peak_f32 and dram_read are
-// the limits: register-only multiply-adds, and summing 512 MiB.
+// (prefill, probe_score) or GB/s of keys and values (decode). peak_f32 and
+// dram_read are the limits: register-only multiply-adds, and summing 512 MiB.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -19,6 +19,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/gemv.h"
+#include "kernels/probe_score.h"
 #include "kernels/targets.h"
 #include "util/parallel.h"
 
@@ -203,6 +204,35 @@ void Prefill(benchmark::State& state) {
               Counter::kIsIterationInvariantRate);
 }
 
+// One KV head a thread, its probe rows scoring every key but their own.
+void ProbeScore(benchmark::State& state) {
+  const size_t dim = static_cast<size_t>(state.range(0));
+  const size_t group = static_cast<size_t>(state.range(1));
+  const size_t rows = static_cast<size_t>(state.range(2));
+  const size_t scored = static_cast<size_t>(state.range(3));
+  const Parallel parallel(static_cast<int>(state.range(4)));
+  const size_t threads = static_cast<size_t>(state.range(4));
+  const Cache cache(1, scored + rows, dim);
+  const size_t width = group * dim;
+  const auto q = Floats(rows * width);
+  std::vector<float> scores(threads * scored);
+  const size_t scratch_size = ProbeScoreScratch(rows, group, dim);
+  std::vector<float> scratch(threads * scratch_size);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  for (auto _ : state)
+    parallel.For(threads, [&](size_t item, int thread) {
+      AddProbeScores(
+          cache.keys.data(), dim, q.data(), width, rows, group, scored, scored,
+          scale, 1.0f,
+          scratch.data() + static_cast<size_t>(thread) * scratch_size,
+          scores.data() + item * scored);
+    });
+  // Two passes of 2 flops a (query, scored key, dimension).
+  state.counters["GFLOPS"] =
+      Counter(4e-9 * static_cast<double>(threads * rows * width * scored),
+              Counter::kIsIterationInvariantRate);
+}
+
 void Decode(benchmark::State& state) {
   const size_t dim = static_cast<size_t>(state.range(0));
   const size_t group = static_cast<size_t>(state.range(1));
@@ -256,7 +286,10 @@ void Register() {
   auto* prefill =
       wall(benchmark::RegisterBenchmark("prefill_attention", Prefill));
   auto* decode = wall(benchmark::RegisterBenchmark("decode_attention", Decode));
+  auto* probe = wall(benchmark::RegisterBenchmark("probe_score", ProbeScore));
   for (int threads : {1, 2}) {
+    for (int group : {1, 4, 7})
+      for (int dim : {64, 128}) probe->Args({dim, group, 32, 8192, threads});
     for (int group : {1, 2, 4, 7})
       for (int dim : {64, 128}) prefill->Args({dim, group, 4096, threads});
     for (int group : {1, 4, 7, 8})
