@@ -110,8 +110,6 @@ class Session {
   virtual const MemoryPlan& plan() const = 0;
   // Of the selected variant, after Prefill.
   virtual KeptReport Kept() const = 0;
-  // Prompt tokens whose KV is kept, per layer.
-  virtual std::vector<size_t> KeptTokens() const = 0;
 };
 
 class Engine {

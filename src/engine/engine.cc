@@ -40,20 +40,29 @@ class EngineImpl : public Engine {
   }
 
   Result<MemoryPlan> Plan(const SessionOptions& options) const override {
-    DAPPLE_ASSIGN_OR_RETURN(const WorkspaceShape shape, ShapeFor(options));
+    DAPPLE_ASSIGN_OR_RETURN(WorkspaceShape shape, ShapeFor(options));
+    DAPPLE_ASSIGN_OR_RETURN(const EvictionPlan eviction,
+                            EvictionPlan::Make(model_.config, options));
+    shape.eviction = &eviction;
     DAPPLE_ASSIGN_OR_RETURN(const auto gemm, MakeGemm(shape));
     return MakePlan(*gemm, shape);
   }
 
   Result<std::unique_ptr<Session>> NewSession(
       const SessionOptions& options) override {
-    DAPPLE_ASSIGN_OR_RETURN(const WorkspaceShape shape, ShapeFor(options));
+    DAPPLE_ASSIGN_OR_RETURN(WorkspaceShape shape, ShapeFor(options));
+    DAPPLE_ASSIGN_OR_RETURN(EvictionPlan made,
+                            EvictionPlan::Make(model_.config, options));
+    auto eviction = std::make_unique<EvictionPlan>(std::move(made));
+    shape.eviction = eviction.get();
     DAPPLE_ASSIGN_OR_RETURN(auto gemm, MakeGemm(shape));
     DAPPLE_ASSIGN_OR_RETURN(MemoryPlan plan, MakePlan(*gemm, shape));
-    return SessionImpl::Create(model_, std::move(gemm), shape, std::move(plan));
+    return SessionImpl::Create(model_, std::move(gemm), std::move(eviction),
+                               shape, options, std::move(plan));
   }
 
  private:
+  // Without its eviction plan.
   Result<WorkspaceShape> ShapeFor(const SessionOptions& options) const {
     if (options.prompt_tokens == 0)
       return InvalidArgument("a session needs room for at least one token");
@@ -64,7 +73,6 @@ class EngineImpl : public Engine {
           std::to_string(context()) + " (--beyond-context runs it anyway)");
     WorkspaceShape shape;
     shape.prompt_tokens = options.prompt_tokens;
-    shape.max_new_tokens = options.max_new_tokens;
     shape.tile_rows = std::min(tile_rows_, options.prompt_tokens);
     shape.row_logits = options.row_logits;
     shape.exact = model_.exact;

@@ -99,67 +99,91 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   if (hooks.on_logits && !shape_.row_logits)
     return InvalidArgument("the session was not planned for row logits");
   DAPPLE_RETURN_IF_ERROR(CheckIds(prompt));
-  slots_.Clear();
-  prompt_length_ = 0;
+  for (KvSlots& slots : variants_) slots.Clear();
+  appended_ = selected_ = 0;
+  rows_.assign(prompt.begin(), prompt.end());
+  if (eviction_->pseudo_rows != 0) {
+    if (options_.probe_ids.empty())
+      FillProbe(prompt, options_.probe_content, options_.probe_seed,
+                model_.config.vocab, eviction_->pseudo_rows, &probe_);
+    rows_.insert(rows_.end(), probe_.begin(), probe_.end());
+  }
+  prompt_length_ = prompt.size();
   Status status;
-  model_.parallel.Region([&] { status = PrefillLayers(prompt, hooks); });
-  DAPPLE_RETURN_IF_ERROR(status);
-  // Nothing reads the prompt's residual or the packed weights any more.
+  model_.parallel.Region([&] { status = PrefillLayers(hooks); });
+  if (!status.ok()) {
+    prompt_length_ = 0;
+    return status;
+  }
+  if (!space_.prompt_logits.empty())
+    std::copy(space_.logits.begin(), space_.logits.end(),
+              space_.prompt_logits.begin());
+  // Nothing reads these any more.
   Arena::Release(space_.residual);
   Arena::Release(space_.packed);
-  prompt_length_ = position_ = prompt.size();
+  Arena::Release(space_.staging);
   return Status::Ok();
 }
 
-Status SessionImpl::PrefillLayers(std::span<const TokenId> prompt,
-                                  const PrefillHooks& hooks) {
-  const size_t length = prompt.size();
+Status SessionImpl::PrefillLayers(const PrefillHooks& hooks) {
+  const size_t length = prompt_length_;
+  const size_t total = rows_.size();
   const size_t layers = model_.config.layers;
+  const size_t d = model_.config.width;
   const size_t tile = shape_.tile_rows;
-  PrefillProgress progress{0, layers * length, length};
+  const bool staged = shape_.staged();
+  const ProbeCapture probe = CaptureFor();
+  PrefillProgress progress{0, layers * total, length};
 
   for (size_t layer = 0; layer < layers; ++layer) {
     const LayerWeights& weights = model_.weights.layers[layer];
     if (layer + 1 < layers)
       ReadAhead(model_.file, model_.weights.layers[layer + 1]);
     const PackedLayer packed = layer_.Pack(weights, *gemm_, space_.packed);
+    if (!probe.column_sums.empty())
+      std::fill(probe.column_sums.begin(), probe.column_sums.end(), 0.0f);
     const bool last = layer + 1 == layers;
-    // The last layer's output is read only where logits are wanted.
-    const size_t needed = !last             ? 0
-                          : hooks.on_logits ? hooks.logits_from
-                                            : length - 1;
-    for (size_t first = 0; first < length; first += tile) {
+    // The last layer's output is read only where logits are wanted, and its
+    // queries only where they probe.
+    size_t needed = 0;
+    if (last && probe.column_sums.empty()) {
+      needed = hooks.on_logits ? hooks.logits_from : length - 1;
+      if (probe.rows != 0) needed = std::min(needed, probe.first);
+    }
+    for (size_t first = 0; first < total; first += tile) {
       if (Stopped(hooks)) return Cancelled("prefill was interrupted");
-      const size_t rows = std::min(tile, length - first);
+      const size_t rows = std::min(tile, total - first);
       if (layer == 0) {
         model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
           const size_t end = std::min(rows, (item + 1) * kRowsPerItem);
           for (size_t row = item * kRowsPerItem; row < end; ++row)
-            EmbedRow(prompt[first + row],
-                     &space_.layer.x[row * model_.config.width]);
+            EmbedRow(rows_[first + row], &space_.layer.x[row * d]);
         });
       } else {
         LoadResidual(first, rows);
       }
       layer_.Prefill(weights, packed, *gemm_, first, rows, needed,
-                     slots_.Runs(layer), space_.layer);
+                     staged ? staging_.Runs(0) : variants_[0].Runs(layer),
+                     probe, space_.layer);
       if (!last) {
         StoreResidual(first, rows);
-      } else if (hooks.on_logits && first + rows > needed) {
-        ReportRowLogits(first, needed > first ? needed - first : 0, rows,
-                        hooks);
+      } else if (first < length) {
+        const size_t prompt_rows = std::min(rows, length - first);
+        if (first + prompt_rows == length)
+          std::copy_n(&space_.layer.x[(prompt_rows - 1) * d], d,
+                      space_.last_row.data());
+        if (hooks.on_logits && first + prompt_rows > hooks.logits_from)
+          ReportRowLogits(
+              first, hooks.logits_from > first ? hooks.logits_from - first : 0,
+              prompt_rows, hooks);
       }
       progress.done += rows;
       if (hooks.progress) hooks.progress(progress);
     }
-    for (size_t head = 0; head < model_.config.kv_heads; ++head)
-      slots_.SetCount(layer, head, length);
+    KeepLayer(layer, hooks);
   }
-  // The last row ends the last tile: move it to row 0 and apply the head.
-  const size_t d = model_.config.width;
-  const size_t last_row = (length - 1) % tile;
-  if (last_row != 0)
-    std::copy_n(&space_.layer.x[last_row * d], d, space_.layer.x.data());
+  std::copy(space_.last_row.begin(), space_.last_row.end(),
+            space_.layer.x.begin());
   ComputeLogits();
   return Status::Ok();
 }

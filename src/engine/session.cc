@@ -8,18 +8,55 @@
 
 namespace dapple {
 
+SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
+                         std::unique_ptr<EvictionPlan> eviction,
+                         const WorkspaceShape& shape,
+                         const SessionOptions& options, MemoryPlan plan)
+    : model_(model),
+      gemm_(std::move(gemm)),
+      eviction_(std::move(eviction)),
+      shape_(shape),
+      options_(options),
+      plan_(std::move(plan)),
+      layer_(model.config, *model.rope, model.parallel, shape.kv_type(),
+             shape.exact),
+      coverage_(eviction_->variants.size() * model.config.layers *
+                model.config.kv_heads),
+      probe_(options.probe_ids) {
+  shape_.eviction = eviction_.get();
+  rows_.reserve(shape_.total_rows());
+  probe_.reserve(eviction_->pseudo_rows);
+}
+
 Result<std::unique_ptr<Session>> SessionImpl::Create(
     const LoadedModel& model, std::unique_ptr<Gemm> gemm,
-    const WorkspaceShape& shape, MemoryPlan plan) {
+    std::unique_ptr<EvictionPlan> eviction, const WorkspaceShape& shape,
+    const SessionOptions& options, MemoryPlan plan) {
   std::unique_ptr<SessionImpl> session(
-      new SessionImpl(model, std::move(gemm), shape, std::move(plan)));
+      new SessionImpl(model, std::move(gemm), std::move(eviction), shape,
+                      options, std::move(plan)));
+  DAPPLE_RETURN_IF_ERROR(session->CheckIds(options.probe_ids));
+  Workspace& space = session->space_;
   DAPPLE_ASSIGN_OR_RETURN(
       session->arena_,
-      session->space_.Carve(model.config, *session->gemm_, shape));
-  session->slots_ =
-      KvSlots({model.config.layers, model.config.kv_heads,
-               model.config.head_dim, shape.kv_type()},
-              shape.prompt_tokens + shape.max_new_tokens, session->space_.kv);
+      space.Carve(model.config, *session->gemm_, session->shape_));
+  KvSlots::Shape slots{model.config.layers, model.config.kv_heads,
+                       model.config.head_dim, shape.kv_type()};
+  std::span<std::byte> memory = space.kv;
+  for (size_t v = 0; v < session->eviction_->variants.size(); ++v) {
+    const std::vector<size_t> capacities =
+        session->eviction_->SlotCapacities(v);
+    uint64_t bytes = 0;
+    if (!KvSlots::Bytes(slots, capacities, &bytes) || bytes > memory.size())
+      return Internal("the KV slots do not fit their plan");
+    session->variants_.emplace_back(slots, capacities, memory.first(bytes));
+    memory = memory.subspan(bytes);
+  }
+  if (session->shape_.staged()) {
+    slots.layers = 1;
+    const size_t rows[] = {session->shape_.total_rows()};
+    session->staging_ = KvSlots(slots, rows, space.staging);
+  }
   return std::unique_ptr<Session>(std::move(session));
 }
 
@@ -52,31 +89,44 @@ Status SessionImpl::Append(TokenId id) {
   if (prompt_length_ == 0)
     return InvalidArgument("a session must be prefilled before it generates");
   DAPPLE_RETURN_IF_ERROR(CheckIds({&id, 1}));
-  if (position_ >= prompt_length_ + shape_.max_new_tokens)
-    return DoesNotFit("all " + std::to_string(shape_.max_new_tokens) +
+  if (appended_ >= options_.max_new_tokens)
+    return DoesNotFit("all " + std::to_string(options_.max_new_tokens) +
+                      " tokens planned for generation are used");
+  if (appended_ >= eviction_->generation_slots &&
+      options_.on_full == SessionOptions::OnFull::kStop)
+    return DoesNotFit("all " + std::to_string(eviction_->generation_slots) +
                       " slots planned for generated tokens are used");
   model_.parallel.Region([&] { AppendLayers(id); });
-  ++position_;
+  ++appended_;
   return Status::Ok();
 }
 
 void SessionImpl::AppendLayers(TokenId id) {
   EmbedRow(id, space_.layer.x.data());
-  for (size_t layer = 0; layer < model_.config.layers; ++layer) {
-    layer_.Decode(model_.weights.layers[layer], position_, layer, slots_,
-                  space_.layer);
-    for (size_t head = 0; head < model_.config.kv_heads; ++head)
-      slots_.SetCount(layer, head, slots_.Count(layer, head) + 1);
-  }
+  const size_t slots = eviction_->generation_slots;
+  DecoderLayer::DecodeStep step;
+  step.position = prompt_length_ + appended_;
+  // A full reserve is a ring: attention does not mind the order of slots.
+  step.slot = appended_ % slots;
+  step.generated = std::min(appended_ + 1, slots);
+  for (size_t layer = 0; layer < model_.config.layers; ++layer)
+    layer_.Decode(model_.weights.layers[layer], step, layer,
+                  variants_[selected_], space_.layer);
   ComputeLogits();
 }
 
-std::vector<size_t> SessionImpl::KeptTokens() const {
-  std::vector<size_t> kept(model_.config.layers, 0);
-  const size_t generated = position_ - prompt_length_;
-  for (size_t layer = 0; layer < kept.size(); ++layer)
-    if (prompt_length_ != 0) kept[layer] = slots_.Count(layer, 0) - generated;
-  return kept;
+Status SessionImpl::SelectVariant(size_t variant) {
+  if (variant >= variants_.size())
+    return InvalidArgument("the session has " +
+                           std::to_string(variants_.size()) + " variants");
+  if (prompt_length_ == 0)
+    return InvalidArgument("a session must be prefilled first");
+  selected_ = variant;
+  appended_ = 0;
+  if (!space_.prompt_logits.empty())
+    std::copy(space_.prompt_logits.begin(), space_.prompt_logits.end(),
+              space_.logits.begin());
+  return Status::Ok();
 }
 
 }  // namespace dapple

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dapple/engine.h"
+#include "engine/eviction_plan.h"
 #include "engine/workspace.h"
 #include "gguf/gguf_file.h"
 #include "kv/kv_slots.h"
@@ -35,31 +36,28 @@ struct LoadedModel {
 
 class SessionImpl : public Session {
  public:
-  static Result<std::unique_ptr<Session>> Create(const LoadedModel& model,
-                                                 std::unique_ptr<Gemm> gemm,
-                                                 const WorkspaceShape& shape,
-                                                 MemoryPlan plan);
+  static Result<std::unique_ptr<Session>> Create(
+      const LoadedModel& model, std::unique_ptr<Gemm> gemm,
+      std::unique_ptr<EvictionPlan> eviction, const WorkspaceShape& shape,
+      const SessionOptions& options, MemoryPlan plan);
 
   Status Prefill(std::span<const TokenId> prompt,
                  const PrefillHooks& hooks) override;
   Status Append(TokenId id) override;
   std::span<const float> logits() const override { return space_.logits; }
+  Status SelectVariant(size_t variant) override;
   const MemoryPlan& plan() const override { return plan_; }
-  std::vector<size_t> KeptTokens() const override;
+  KeptReport Kept() const override;
 
  private:
   SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
-              const WorkspaceShape& shape, MemoryPlan plan)
-      : model_(model),
-        gemm_(std::move(gemm)),
-        shape_(shape),
-        plan_(std::move(plan)),
-        layer_(model.config, *model.rope, model.parallel, shape.kv_type(),
-               shape.exact) {}
+              std::unique_ptr<EvictionPlan> eviction,
+              const WorkspaceShape& shape, const SessionOptions& options,
+              MemoryPlan plan);
 
-  // The layers of Prefill and Append, inside a parallel region.
-  Status PrefillLayers(std::span<const TokenId> prompt,
-                       const PrefillHooks& hooks);
+  // The layers of Prefill and Append, inside a parallel region. rows_ holds
+  // the prompt and the pseudo tokens.
+  Status PrefillLayers(const PrefillHooks& hooks);
   void AppendLayers(TokenId id);
 
   Status CheckIds(std::span<const TokenId> ids) const;
@@ -73,16 +71,43 @@ class SessionImpl : public Session {
   void ReportRowLogits(size_t first, size_t from, size_t rows,
                        const PrefillHooks& hooks);
 
+  // Eviction (keep.cc). What a layer's prefill captures for the policies.
+  ProbeCapture CaptureFor() const;
+  // Scores the staged layer and moves each variant's choice to its slots.
+  void KeepLayer(size_t layer, const PrefillHooks& hooks);
+  void KeepHead(size_t layer, size_t head, int thread,
+                const PrefillHooks& hooks);
+  HeadView ViewOf(size_t layer, size_t head,
+                  const Workspace::Scoring& scoring) const;
+  // scoring.work = raw × the mean norm of each value behind the output
+  // projection of the head's group.
+  void WeightByValues(size_t layer, size_t head,
+                      const Workspace::Scoring& scoring) const;
+  // Fills `kept`, which is as long as the budget, from scoring.raw.
+  void ChooseKept(size_t layer, size_t head, const EvictionVariant& variant,
+                  const Workspace::Scoring& scoring,
+                  std::span<uint32_t> kept) const;
+  void CopyKept(size_t layer, size_t head, std::span<const uint32_t> kept,
+                KvSlots* slots) const;
+
   const LoadedModel& model_;
   std::unique_ptr<Gemm> gemm_;
+  std::unique_ptr<EvictionPlan> eviction_;
   WorkspaceShape shape_;
+  SessionOptions options_;
   MemoryPlan plan_;
   DecoderLayer layer_;
   Arena arena_;
   Workspace space_;
-  KvSlots slots_;
+  KvSlots staging_;                // one layer; unused when in place
+  std::vector<KvSlots> variants_;  // retained slots of each variant
+  // Share of the probe's attention kept, [variants, layers, kv_heads].
+  std::vector<float> coverage_;
+  std::vector<TokenId> rows_;   // prompt, then pseudo tokens
+  std::vector<TokenId> probe_;  // the pseudo tokens, before they are appended
   size_t prompt_length_ = 0;
-  size_t position_ = 0;  // of the next token
+  size_t selected_ = 0;
+  size_t appended_ = 0;  // generated tokens since the prompt
 };
 
 }  // namespace dapple

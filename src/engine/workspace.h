@@ -11,6 +11,7 @@
 
 #include "dapple/memory_plan.h"
 #include "dapple/status.h"
+#include "engine/eviction_plan.h"
 #include "gemm/gemm.h"
 #include "kv/kv_slots.h"
 #include "model/decoder_layer.h"
@@ -22,12 +23,15 @@ namespace dapple {
 // What the buffers' sizes depend on.
 struct WorkspaceShape {
   size_t prompt_tokens = 0;
-  size_t max_new_tokens = 0;
   size_t tile_rows = 0;     // rows computed at a time
   bool row_logits = false;  // prefill also computes logits of many rows
   bool exact = false;       // Compute::kF32: float KV and residual
   int threads = 1;
+  const EvictionPlan* eviction = nullptr;  // outlives the shape
 
+  // Rows that go through the layers: the prompt and the pseudo tokens.
+  size_t total_rows() const { return prompt_tokens + eviction->pseudo_rows; }
+  bool staged() const { return !eviction->in_place; }
   KvType kv_type() const { return exact ? KvType::kF32 : KvType::kF16; }
   size_t residual_bytes_per_element() const { return exact ? 4 : 2; }
 };
@@ -38,13 +42,30 @@ struct Workspace {
   static constexpr size_t kLogitRows = 64;
   static constexpr size_t kLogitColumns = 4096;
 
-  std::span<std::byte> residual;    // [prompt_tokens, width] F16 or float
-  std::span<std::byte> kv;          // KvSlots of prompt + new tokens
+  std::span<std::byte> residual;    // [total_rows, width] F16 or float
+  std::span<std::byte> kv;          // KvSlots of every variant
+  std::span<std::byte> staging;     // KvSlots of one layer, total_rows
   std::span<std::byte> packed;      // one layer's packed weights
   std::span<float> logits;          // [vocab]
   std::span<std::byte> head_panel;  // packed kLogitColumns of the head
   std::span<float> row_logits;      // [kLogitRows, vocab]
+  std::span<float> last_row;        // [width]: residual of the prompt's end
+  std::span<float> prompt_logits;   // [vocab], where there are variants
   LayerScratch layer;
+
+  // Eviction only: a thread's buffers for one KV head.
+  struct Scoring {
+    std::span<float> raw;       // [prompt_tokens]
+    std::span<float> weighted;  // the same
+    std::span<float> work;      // the same
+    std::span<uint32_t> kept;   // the same
+    std::span<float> kernel;    // ProbeScoreScratch
+    std::span<float> gram;      // [head_dim, head_dim]
+    std::span<float> row;       // [query_width]
+  };
+  Scoring ScoringOf(int thread) const;
+  std::span<float> probe_queries;  // [window + pseudo rows, query_width]
+  std::span<float> column_sums;    // [kv_heads, prompt_tokens]
 
   // One line of the arena's layout.
   struct Part {
@@ -67,6 +88,14 @@ struct Workspace {
 
  private:
   std::span<std::byte> activation_blocks_;  // behind layer.activations
+  std::span<std::byte> kept_;               // behind Scoring::kept
+  std::span<float> scores_;                 // [threads, 3, prompt_tokens]
+  std::span<float> score_kernel_;           // [threads, kernel stride]
+  std::span<float> value_weights_;          // [threads, gram + row]
+  size_t prompt_tokens_ = 0;
+  size_t kernel_stride_ = 0;
+  size_t gram_floats_ = 0;
+  size_t row_floats_ = 0;
 };
 
 // Rows of the head's matrix packed at once: kLogitColumns or the vocabulary.

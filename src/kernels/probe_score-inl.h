@@ -236,7 +236,7 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
   const size_t count = queries.rows * queries.group;
   if (count == 0 || scored == 0) return;
   const size_t visible = queries.first_visible + queries.rows;
-  const size_t block_keys = KeysPerBlock(dim);
+  const size_t block_keys = 16;
 
   // Each part is a multiple of 16 floats: all stay aligned.
   float* k = AlignUp(scratch);

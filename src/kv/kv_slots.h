@@ -40,17 +40,15 @@ class KvSlots {
     size_t RowBytes() const { return head_dim * BytesOf(type); }
   };
 
-  // Bytes of uniform slots: `capacity` a layer and head. False on overflow.
-  [[nodiscard]] static bool Bytes(const Shape& shape, uint64_t capacity,
-                                  uint64_t* bytes) {
-    uint64_t run;
-    return CheckedMul(capacity, shape.RowBytes(), &run) &&
-           CheckedAlignUp(run, kRunAlignment, &run) &&
-           CheckedMul(run, 2 * shape.layers * shape.kv_heads, bytes);
-  }
+  // Bytes of slots with capacities[layer] rows for each head of a layer.
+  // False on overflow. capacities: [layers].
+  [[nodiscard]] static bool Bytes(const Shape& shape,
+                                  std::span<const size_t> capacities,
+                                  uint64_t* bytes);
 
-  // Lays uniform runs over `memory`, which has Bytes(shape, capacity).
-  KvSlots(const Shape& shape, size_t capacity, std::span<std::byte> memory);
+  // Lays the runs over `memory`, which has Bytes(shape, capacities).
+  KvSlots(const Shape& shape, std::span<const size_t> capacities,
+          std::span<std::byte> memory);
 
   const Shape& shape() const { return shape_; }
   const KvRun& Run(size_t layer, size_t head) const {
@@ -60,6 +58,7 @@ class KvSlots {
   std::span<const KvRun> Runs(size_t layer) const {
     return {&runs_[layer * shape_.kv_heads], shape_.kv_heads};
   }
+  // Prompt keys kept.
   size_t Count(size_t layer, size_t head) const {
     return counts_[layer * shape_.kv_heads + head];
   }

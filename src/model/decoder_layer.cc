@@ -7,6 +7,7 @@
 #include "kernels/attention.h"
 #include "kernels/convert.h"
 #include "kernels/norm.h"
+#include "kernels/probe_score.h"
 #include "kernels/rope.h"
 #include "model/mat_vec.h"
 
@@ -15,12 +16,6 @@ namespace {
 
 // Rows handled by one work item of the row-wise operations.
 constexpr size_t kRowsPerItem = 16;
-
-// Query rows of one attention work item: rows × group queries share each key
-// block, so more rows mean fewer passes over the keys.
-size_t AttentionRows(const ModelConfig& config) {
-  return kernels::PrefillAttentionRows(config.group());
-}
 
 // Calls fn(first_row, row_count) over [0, rows) in parallel.
 template <class Fn>
@@ -42,6 +37,12 @@ size_t DecoderLayer::PackedBytes(const ModelConfig& config, const Gemm& gemm) {
          gemm.PackedBytes({d, q}) +
          2 * gemm.PackedBytes({config.ffn_width, d}) +
          gemm.PackedBytes({d, config.ffn_width});
+}
+
+// Rows × group queries share each key block, so more rows mean fewer passes
+// over the keys.
+size_t DecoderLayer::AttentionRows(const ModelConfig& config) {
+  return kernels::PrefillAttentionRows(config.group());
 }
 
 size_t DecoderLayer::AttentionScratch(const ModelConfig& config) {
@@ -123,10 +124,43 @@ void DecoderLayer::AttendTile(std::span<const KvRun> kv, const float* q,
   });
 }
 
+void DecoderLayer::CaptureProbe(const ProbeCapture& probe,
+                                std::span<const KvRun> kv, size_t first,
+                                size_t rows, const float* q) const {
+  const size_t stride = config_.query_width();
+  const size_t begin = std::max(first, probe.first);
+  const size_t end = std::min(first + rows, probe.first + probe.rows);
+  if (begin < end)
+    std::copy_n(q + (begin - first) * stride, (end - begin) * stride,
+                &probe.queries[(begin - probe.first) * stride]);
+  if (probe.column_sums.empty() || first >= probe.prompt) return;
+  // One item a KV head: its sums are added up in one order, always.
+  const size_t block = AttentionRows(config_);
+  const size_t group = config_.group(), head_dim = config_.head_dim;
+  const size_t prompt_rows = std::min(rows, probe.prompt - first);
+  parallel_.For(config_.kv_heads, [&](size_t head, int thread) {
+    float* sums = &probe.column_sums[head * probe.prompt];
+    float* work = &probe.score_scratch[thread * probe.score_stride];
+    for (size_t row = 0; row < prompt_rows; row += block) {
+      const auto add = [&](const auto* keys) {
+        kernels::AddProbeScores(
+            keys, head_dim, q + row * stride + head * group * head_dim, stride,
+            std::min(block, prompt_rows - row), group, first + row,
+            std::min(probe.prompt, first + row + block),
+            config_.attention_scale, 1.0f, work, sums);
+      };
+      if (kv_type_ == KvType::kF16)
+        add(reinterpret_cast<const F16*>(kv[head].keys));
+      else
+        add(reinterpret_cast<const float*>(kv[head].keys));
+    }
+  });
+}
+
 void DecoderLayer::Prefill(const LayerWeights& weights,
                            const PackedLayer& packed, const Gemm& gemm,
                            size_t first, size_t rows, size_t needed,
-                           std::span<const KvRun> kv,
+                           std::span<const KvRun> kv, const ProbeCapture& probe,
                            const LayerScratch& s) const {
   const size_t d = config_.width, q_width = config_.query_width();
   const size_t kv_width = config_.kv_width(), ffn = config_.ffn_width;
@@ -171,6 +205,7 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
                   config_.head_dim, config_.rope.dims, config_.rope.pairs,
                   &s.cos[(from + row) * half], &s.sin[(from + row) * half]);
   });
+  CaptureProbe(probe, kv, first + from, wanted, s.b.data());
   AttendTile(kv, s.b.data(), first + from, wanted, s, s.a.data());
   multiply(weights.output, packed.output, s.a.data(), wanted, s.b.data());
   add_to_x(s.b.data(), from);
@@ -186,7 +221,7 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   add_to_x(s.b.data(), from);
 }
 
-void DecoderLayer::Decode(const LayerWeights& weights, size_t position,
+void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
                           size_t layer, const KvSlots& slots,
                           const LayerScratch& s) const {
   const size_t d = config_.width, head_dim = config_.head_dim;
@@ -199,7 +234,7 @@ void DecoderLayer::Decode(const LayerWeights& weights, size_t position,
                               {&weights.key, s.k.data()},
                               {&weights.value, s.v.data()}};
   MatVec(qkv, s.a.data(), exact_, s.activations, parallel_);
-  rope_.Fill(position, 1, s.cos.data(), s.sin.data());
+  rope_.Fill(step.position, 1, s.cos.data(), s.sin.data());
   kernels::Rope(s.b.data(), 1, config_.query_width(), config_.heads, head_dim,
                 config_.rope.dims, config_.rope.pairs, s.cos.data(),
                 s.sin.data());
@@ -207,7 +242,8 @@ void DecoderLayer::Decode(const LayerWeights& weights, size_t position,
                 config_.rope.dims, config_.rope.pairs, s.cos.data(),
                 s.sin.data());
   parallel_.For(config_.kv_heads, [&](size_t head, int thread) {
-    const size_t slot = slots.Count(layer, head);
+    const size_t slot = slots.Count(layer, head) + step.slot;
+    const size_t visible = slots.Count(layer, head) + step.generated;
     const float* key = &s.k[head * head_dim];
     const float* value = &s.v[head * head_dim];
     const float* q = &s.b[head * group * head_dim];
@@ -219,16 +255,16 @@ void DecoderLayer::Decode(const LayerWeights& weights, size_t position,
       kernels::ToF16(key, head_dim, keys + slot * head_dim);
       kernels::ToF16(value, head_dim, values + slot * head_dim);
       kernels::DecodeAttention(kernels::KvHeadView<F16>{keys, values, head_dim},
-                               q, group, slot + 1, config_.attention_scale,
-                               work, out);
+                               q, group, visible, config_.attention_scale, work,
+                               out);
     } else {
       float* keys = reinterpret_cast<float*>(kv[head].keys);
       float* values = reinterpret_cast<float*>(kv[head].values);
       std::copy_n(key, head_dim, keys + slot * head_dim);
       std::copy_n(value, head_dim, values + slot * head_dim);
       kernels::DecodeAttention(
-          kernels::KvHeadView<float>{keys, values, head_dim}, q, group,
-          slot + 1, config_.attention_scale, work, out);
+          kernels::KvHeadView<float>{keys, values, head_dim}, q, group, visible,
+          config_.attention_scale, work, out);
     }
   });
   const MatVecOutput output[] = {{&weights.output, s.b.data()}};

@@ -37,6 +37,21 @@ struct LayerScratch {
   std::span<std::byte> gemm;                        // Gemm::ScratchBytes
 };
 
+// What eviction wants of a layer's prefill, beside its keys and values.
+struct ProbeCapture {
+  // Rotated queries of rows [first, first + rows) are copied out: [rows,
+  // query_width].
+  size_t first = 0;
+  size_t rows = 0;
+  std::span<float> queries;
+  // Where not empty: every prompt row's attention is added up per key, for
+  // each KV head: [kv_heads, prompt]. Rows from `prompt` on do not count.
+  std::span<float> column_sums;
+  size_t prompt = 0;
+  std::span<float> score_scratch;  // [threads, score_stride]
+  size_t score_stride = 0;
+};
+
 // A layer's matrices packed for prefill: views into one scratch span.
 struct PackedLayer {
   std::span<std::byte> query, key, value, output, gate, up, down;
@@ -54,6 +69,8 @@ class DecoderLayer {
 
   // Bytes that Pack needs for any layer.
   static size_t PackedBytes(const ModelConfig& config, const Gemm& gemm);
+  // Query rows of one attention work item.
+  static size_t AttentionRows(const ModelConfig& config);
   // Floats of attention scratch a thread.
   static size_t AttentionScratch(const ModelConfig& config);
 
@@ -67,12 +84,17 @@ class DecoderLayer {
   // of the prompt): earlier rows are only wanted for their KV.
   void Prefill(const LayerWeights& weights, const PackedLayer& packed,
                const Gemm& gemm, size_t first, size_t rows, size_t needed,
-               std::span<const KvRun> kv, const LayerScratch& scratch) const;
+               std::span<const KvRun> kv, const ProbeCapture& probe,
+               const LayerScratch& scratch) const;
 
-  // One token at `position`, its residual in scratch.x[0, width). Its KV goes
-  // to slot kv_count(head) of each head, and attention reads slots
-  // [0, kv_count(head)].
-  void Decode(const LayerWeights& weights, size_t position, size_t layer,
+  // Where a decoded token stands.
+  struct DecodeStep {
+    size_t position = 0;   // of its rotary embedding
+    size_t slot = 0;       // its slot, after the kept prompt keys
+    size_t generated = 1;  // filled slots after them, its own included
+  };
+  // One token, its residual in scratch.x[0, width).
+  void Decode(const LayerWeights& weights, const DecodeStep& step, size_t layer,
               const KvSlots& slots, const LayerScratch& scratch) const;
 
  private:
@@ -80,6 +102,8 @@ class DecoderLayer {
                const LayerScratch& scratch) const;
   void AttendTile(std::span<const KvRun> kv, const float* q, size_t first,
                   size_t rows, const LayerScratch& scratch, float* out) const;
+  void CaptureProbe(const ProbeCapture& probe, std::span<const KvRun> kv,
+                    size_t first, size_t rows, const float* q) const;
 
   const ModelConfig& config_;
   const RopeTable& rope_;

@@ -27,7 +27,8 @@ inline BF16 ToBF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
     return BF16{static_cast<uint16_t>((bits >> 16) | 0x40u)};
-  return BF16{static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16)};
+  return BF16{
+      static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16)};
 }
 
 inline float ToFloat(F16 value) {
@@ -49,7 +50,8 @@ inline F16 ToF16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
-  if (magnitude > 0x7F800000u) return F16{static_cast<uint16_t>(sign | 0x7E00u)};
+  if (magnitude > 0x7F800000u)
+    return F16{static_cast<uint16_t>(sign | 0x7E00u)};
   if (magnitude >= 0x477FF000u)  // >= 65520 rounds past the largest binary16
     return F16{static_cast<uint16_t>(sign | 0x7C00u)};
   if (magnitude < 0x38800000u) {  // below 2^-14: subnormal or zero

@@ -41,8 +41,8 @@ static_assert(sizeof(BlockQ8_0) == 34);
 
 struct TensorTypeInfo {
   TensorType type;
-  std::string_view name;   // "q8_0": lower case, as users type it
-  uint32_t block_elements; // elements a block; 1 for plain types
+  std::string_view name;    // "q8_0": lower case, as users type it
+  uint32_t block_elements;  // elements a block; 1 for plain types
   uint32_t block_bytes;
 };
 

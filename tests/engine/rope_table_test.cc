@@ -18,8 +18,9 @@ TEST_CASE("cosines and sines are right at any position") {
     table.Fill(first, 70, cos.data(), sin.data());
     for (size_t row = 0; row < 70; ++row) {
       for (size_t i = 0; i < 32; ++i) {
-        const double angle = static_cast<double>(first + row) *
-                             std::pow(500000.0, -2.0 * static_cast<double>(i) / 64.0);
+        const double angle =
+            static_cast<double>(first + row) *
+            std::pow(500000.0, -2.0 * static_cast<double>(i) / 64.0);
         CHECK(std::abs(cos[row * 32 + i] - std::cos(angle)) < 1e-6);
         CHECK(std::abs(sin[row * 32 + i] - std::sin(angle)) < 1e-6);
       }

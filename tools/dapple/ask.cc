@@ -14,6 +14,7 @@ namespace {
 struct Options {
   ModelOptions model;
   GenerationOptions generation;
+  EvictionFlags eviction;
   std::vector<std::string> files;
   std::string question;
   std::string lead_in;
@@ -34,6 +35,8 @@ Result<GenerationReport> RunAsk(const Options& options) {
   task.file = names;
   task.lead_in = options.lead_in;
   task.beyond_context = options.model.beyond_context;
+  task.eviction = options.eviction;
+  task.eviction.seed = options.generation.sampler.seed;
   DAPPLE_ASSIGN_OR_RETURN(
       task.prompt, EncodeChat(engine->tokenizer(),
                               {"", text + options.question, options.lead_in},
@@ -55,6 +58,7 @@ void AddAsk(CLI::App& root, Run& run) {
   command->add_option("--lead-in", options->lead_in,
                       "text that begins the answer");
   options->model.AddTo(*command);
+  options->eviction.AddTo(*command);
   options->generation.AddTo(*command, 96);
   command->callback([options, &run] {
     run = [options] {

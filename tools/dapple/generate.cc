@@ -13,6 +13,7 @@ namespace {
 struct Options {
   ModelOptions model;
   GenerationOptions generation;
+  EvictionFlags eviction;
   std::vector<std::string> files;
   std::vector<std::string> words;
   bool chat = false;
@@ -51,6 +52,8 @@ Result<GenerationReport> RunGenerate(const Options& options) {
   GenerationTask task;
   task.lead_in = options.lead_in;
   task.beyond_context = options.model.beyond_context;
+  task.eviction = options.eviction;
+  task.eviction.seed = options.generation.sampler.seed;
   if (options.chat || (!options.raw && SupportsChat(tokenizer))) {
     DAPPLE_ASSIGN_OR_RETURN(
         task.prompt,
@@ -90,6 +93,7 @@ void AddGenerate(CLI::App& root, Run& run) {
   command->add_flag("--parse-special", options->parse_special,
                     "special tokens in the text are control tokens");
   options->model.AddTo(*command);
+  options->eviction.AddTo(*command);
   options->generation.AddTo(*command, 256);
   command->callback([options, &run] {
     run = [options] {

@@ -19,11 +19,13 @@ struct GenerationTask {
   // Restricts the answer to the document's sentences; may be null.
   QuoteConstraint* quotes = nullptr;
   bool beyond_context = false;
+  bool summary = false;  // cautions about summaries apply
+  EvictionFlags eviction;
 };
 
 struct GenerationReport {
   std::string text;
-  std::string stop;  // "end", "length", "interrupted"
+  std::string stop;  // "end", "length", "slots full", "interrupted"
   size_t prompt_tokens = 0;
   size_t generated_tokens = 0;
   double prefill_s = 0;
@@ -31,7 +33,7 @@ struct GenerationReport {
   uint64_t planned_bytes = 0;
   uint64_t arena_bytes = 0;
   uint64_t peak_rss_bytes = 0;
-  std::vector<size_t> kept_tokens;  // per layer
+  KeptReport kept;
 };
 
 // Streams the answer to stdout (unless --json, which prints the report as one

@@ -52,6 +52,81 @@ Result<std::unique_ptr<Engine>> ModelOptions::Open(
   return Engine::Open(options);
 }
 
+void EvictionFlags::AddTo(CLI::App& command) {
+  command
+      .add_option("--policy", policy,
+                  "which keys and values of the prompt are kept")
+      ->check(CLI::IsMember(EvictionPolicies()))
+      ->capture_default_str();
+  command
+      .add_option("--keep", keep,
+                  "keys kept a head: a number (256), a share (3%) or auto "
+                  "(all that fit)")
+      ->capture_default_str()
+      ->type_name("BUDGET");
+  command
+      .add_option("--probe-tokens", probe_tokens,
+                  "pseudo tokens that ask what to keep (dapq)")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      .add_option("--probe-content", probe_content,
+                  "of the pseudo tokens: the prompt's first and last tokens, "
+                  "its last ones, or random ids")
+      ->check(CLI::IsMember({"prefix-suffix", "suffix", "random"}))
+      ->capture_default_str();
+  command
+      .add_option("--pool", pool,
+                  "scores are max-pooled over this many neighbours (odd)")
+      ->capture_default_str()
+      ->type_name("N");
+  command.add_option("--sinks", sinks, "first tokens always kept (streaming)")
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      .add_option("--recent", recent,
+                  "newest tokens always kept (snapkv, pyramidkv)")
+      ->capture_default_str()
+      ->type_name("N");
+  command.add_flag("--value-weighted", value_weighted,
+                   "weigh scores by what the values add to the output");
+  command
+      .add_option("--reserve", reserve,
+                  "slots for the answer's own keys (default: -n)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N");
+  command
+      .add_option("--on-full", on_full,
+                  "when the reserve is full: stop, or recent (drop the oldest "
+                  "generated token)")
+      ->check(CLI::IsMember({"stop", "recent"}))
+      ->capture_default_str();
+}
+
+Status EvictionFlags::Apply(SessionOptions* session) const {
+  EvictionOptions options;
+  options.policy = policy;
+  DAPPLE_ASSIGN_OR_RETURN(options.keep, KeepBudget::Parse(keep));
+  options.pool = pool;
+  options.sinks = sinks;
+  options.recent = recent;
+  options.value_weighted = value_weighted;
+  options.seed = seed;
+  DAPPLE_RETURN_IF_ERROR(options.Validate());
+  session->eviction = {options};
+  session->probe_tokens = probe_tokens;
+  session->probe_content = probe_content == "random" ? ProbeContent::kRandom
+                           : probe_content == "suffix"
+                               ? ProbeContent::kSuffix
+                               : ProbeContent::kPrefixSuffix;
+  session->probe_seed = seed;
+  session->generation_slots = reserve;
+  session->on_full = on_full == "recent" ? SessionOptions::OnFull::kDropOldest
+                                         : SessionOptions::OnFull::kStop;
+  return Status::Ok();
+}
+
 void GenerationOptions::AddTo(CLI::App& command, size_t default_tokens) {
   max_new_tokens = default_tokens;
   command

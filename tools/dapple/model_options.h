@@ -26,6 +26,24 @@ struct ModelOptions {
       Compute kind, bool bf16_rope_frequencies = false) const;
 };
 
+// What to keep of a prompt, as the command line says it.
+struct EvictionFlags {
+  std::string policy = "dapq";
+  std::string keep = "auto";
+  size_t probe_tokens = 32;
+  std::string probe_content = "prefix-suffix";
+  size_t pool = 7;
+  size_t sinks = 4;
+  size_t recent = 32;
+  bool value_weighted = false;
+  uint64_t seed = 0;
+  size_t reserve = 0;
+  std::string on_full = "stop";
+
+  void AddTo(CLI::App& command);
+  Status Apply(SessionOptions* session) const;
+};
+
 struct GenerationOptions {
   size_t max_new_tokens = 0;
   SamplerOptions sampler;

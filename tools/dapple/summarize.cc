@@ -25,6 +25,7 @@ constexpr Length kLengths[] = {
 struct Options {
   ModelOptions model;
   GenerationOptions generation;
+  EvictionFlags eviction;
   std::vector<std::string> files;
   std::string length = "medium";
   std::string instruction = "Summarize the text above.";
@@ -48,6 +49,9 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
   GenerationTask task;
   task.file = file;
   task.beyond_context = options.model.beyond_context;
+  task.eviction = options.eviction;
+  task.eviction.seed = options.generation.sampler.seed;
+  task.summary = true;
   DAPPLE_ASSIGN_OR_RETURN(
       task.prompt, EncodeChat(engine.tokenizer(),
                               {"", text + "\n\n" + options.instruction, ""},
@@ -127,6 +131,7 @@ void AddSummarize(CLI::App& root, Run& run) {
   command->add_flag("--free", options->free, "the model's own words")
       ->excludes(quotes);
   options->model.AddTo(*command);
+  options->eviction.AddTo(*command);
   options->generation.AddTo(*command, 256);
   CLI::Option* tokens = command->get_option("--max-tokens");
   command->callback([options, tokens, &run] {
