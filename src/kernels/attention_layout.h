@@ -21,6 +21,10 @@ constexpr size_t KeysPerBlock(size_t head_dim) {
 inline constexpr size_t kDecodeKeys = 128;
 inline constexpr size_t kScoreStride = kDecodeKeys;
 
+// Keys that probe scores stage at a time. Fewer than in attention: the staged
+// keys, a strip of queries and its scores then share L1 at head_dim 64.
+inline constexpr size_t kProbeKeys = 16;
+
 constexpr size_t RoundUpToLanes(size_t n) {
   return (n + kMaxFloatLanes - 1) / kMaxFloatLanes * kMaxFloatLanes;
 }

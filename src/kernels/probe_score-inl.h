@@ -236,16 +236,15 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
   const size_t count = queries.rows * queries.group;
   if (count == 0 || scored == 0) return;
   const size_t visible = queries.first_visible + queries.rows;
-  const size_t block_keys = 16;
 
   // Each part is a multiple of 16 floats: all stay aligned.
   float* k = AlignUp(scratch);
   ProbeBlock block;
   block.k = k;
   block.dim = dim;
-  block.scores = k + block_keys * dim;
-  block.key_sums = block.scores + block_keys * kStripVectors * n;
-  float* strips = block.key_sums + block_keys * n;
+  block.scores = k + kProbeKeys * dim;
+  block.key_sums = block.scores + kProbeKeys * kStripVectors * n;
+  float* strips = block.key_sums + kProbeKeys * n;
   const size_t strip_count =
       (count + kStripVectors * n - 1) / (kStripVectors * n);
 
@@ -257,9 +256,9 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
 
   for (const bool summing : {true, false}) {
     const size_t end = summing ? visible : std::min(scored, visible);
-    for (size_t first = 0; first < end; first += block_keys) {
+    for (size_t first = 0; first < end; first += kProbeKeys) {
       block.first = first;
-      block.keys = std::min(block_keys, end - first);
+      block.keys = std::min(kProbeKeys, end - first);
       const size_t padded = (block.keys + kTile - 1) / kTile * kTile;
       StageRows(keys + first * dim, block.keys, padded, dim, dim, k);
       if (!summing)

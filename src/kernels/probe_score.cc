@@ -43,12 +43,11 @@ HWY_EXPORT(ProbeScoresFloat);
 
 size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim) {
   const size_t lanes = RoundUpToLanes(max_rows * group);
-  const size_t keys = KeysPerBlock(head_dim);
-  return kMaxFloatLanes               // alignment
-         + keys * head_dim            // keys
-         + keys * 3 * kMaxFloatLanes  // scores
-         + keys * kMaxFloatLanes      // sums over lanes
-         + lanes * (head_dim + 3);    // q, maximum, sum, newest key
+  return kMaxFloatLanes                     // alignment
+         + kProbeKeys * head_dim            // keys
+         + kProbeKeys * 3 * kMaxFloatLanes  // scores
+         + kProbeKeys * kMaxFloatLanes      // sums over lanes
+         + lanes * (head_dim + 3);          // q, maximum, sum, newest key
 }
 
 void AddProbeScores(const F16* keys, size_t head_dim, const float* q,
