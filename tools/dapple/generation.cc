@@ -1,9 +1,11 @@
 #include "generation.h"
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "command.h"
@@ -98,6 +100,15 @@ nlohmann::ordered_json ToJson(const Engine& engine, const GenerationTask& task,
   json["threads"] = engine.threads();
   json["gemm"] = engine.gemm_backend();
   return json;
+}
+
+Status AppendLine(const std::string& path, const std::string& line) {
+  std::FILE* file = std::fopen(path.c_str(), "a");
+  if (file == nullptr) return IoError(path + ": " + std::strerror(errno));
+  const bool written = std::fprintf(file, "%s\n", line.c_str()) >= 0;
+  if (std::fclose(file) != 0 || !written)
+    return IoError(path + ": cannot be written");
+  return Status::Ok();
 }
 
 void PrintFigures(const GenerationReport& report) {
@@ -304,6 +315,9 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   report.text = output.text();
   report.kept = session->Kept();
   report.peak_rss_bytes = PeakResidentBytes();
+  if (!options.report.empty())
+    DAPPLE_RETURN_IF_ERROR(
+        AppendLine(options.report, ToJson(engine, task, report).dump()));
   if (options.json) {
     std::printf("%s\n", ToJson(engine, task, report).dump().c_str());
   } else if (!report.text.empty() && report.text.back() != '\n') {

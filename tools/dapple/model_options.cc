@@ -161,6 +161,10 @@ void GenerationOptions::AddTo(CLI::App& command, size_t default_tokens) {
       ->check(CLI::IsMember({"auto", "plain", "none"}))
       ->capture_default_str();
   command.add_flag("--json", json, "print one JSON object a document");
+  command
+      .add_option("--report", report,
+                  "append that JSON object to FILE, and print the text")
+      ->type_name("FILE");
   command.add_flag("--quiet", quiet, "no progress, no figures on stderr");
 }
 

@@ -49,6 +49,7 @@ struct GenerationOptions {
   SamplerOptions sampler;
   std::string progress = "auto";
   bool json = false;
+  std::string report;  // file that gets the JSON line; "": none
   bool quiet = false;
 
   // `default_tokens` is the -n shown in the help.
