@@ -161,6 +161,15 @@ TinyModel::~TinyModel() {
 
 std::vector<std::vector<double>> TinyModel::ReferenceLogits(
     const std::vector<TokenId>& ids) const {
+  return ReferenceLogits(ids, nullptr);
+}
+
+const std::vector<float>& TinyModel::OutputProjection(size_t layer) const {
+  return W("blk." + std::to_string(layer) + ".attn_output.weight");
+}
+
+std::vector<std::vector<double>> TinyModel::ReferenceLogits(
+    const std::vector<TokenId>& ids, std::vector<LayerTrace>* layers) const {
   const size_t d = shape_.width, hd = shape_.head_dim;
   const size_t group = shape_.heads / shape_.kv_heads;
   Rows x(ids.size(), std::vector<double>(d));
@@ -179,6 +188,7 @@ std::vector<std::vector<double>> TinyModel::ReferenceLogits(
       Rotate(&queries.back(), hd, t);
       Rotate(&keys.back(), hd, t);
     }
+    if (layers != nullptr) layers->push_back({queries, keys, values});
     for (size_t t = 0; t < ids.size(); ++t) {
       std::vector<double> mixed(shape_.heads * hd, 0.0);
       for (size_t head = 0; head < shape_.heads; ++head) {

@@ -39,6 +39,17 @@ class TinyModel {
   std::vector<std::vector<double>> ReferenceLogits(
       const std::vector<TokenId>& ids) const;
 
+  // One layer of that computation: rotated queries and keys, and values, a
+  // row a token: [ids][heads * head_dim] and [ids][kv_heads * head_dim].
+  struct LayerTrace {
+    std::vector<std::vector<double>> queries, keys, values;
+  };
+  // As above; also fills *layers when it is not null.
+  std::vector<std::vector<double>> ReferenceLogits(
+      const std::vector<TokenId>& ids, std::vector<LayerTrace>* layers) const;
+  // Row-major [width, heads * head_dim] of a layer's output projection.
+  const std::vector<float>& OutputProjection(size_t layer) const;
+
  private:
   const std::vector<float>& W(const std::string& name) const {
     return weights_.at(name);
