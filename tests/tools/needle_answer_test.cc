@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <memory>
+
 #include "needle_run.h"
 #include "word_tokenizer.h"
 
@@ -12,25 +15,25 @@ namespace {
 class ScriptedSession : public Session {
  public:
   ScriptedSession(const WordTokenizer& tokenizer,
-                  const std::vector<std::string>& texts) {
+                  const std::vector<std::string>& texts, size_t padding,
+                  size_t* prefills = nullptr)
+      : padding_(padding), prefills_(prefills) {
     for (const std::string& text : texts)
       script_.push_back(*tokenizer.Encode(text, {}));
-    // Three padding rows, one of them the largest of all.
-    logits_.assign(tokenizer.vocab_size() + 3, 0.0f);
-    logits_.back() = 100;
+    // Rows beyond the vocabulary, larger than all others.
+    logits_.assign(tokenizer.vocab_size() + padding, 100.0f);
     Say();
   }
 
   Status Prefill(std::span<const TokenId> prompt,
                  const PrefillHooks&) override {
-    ++prefills;
-    prompt_tokens = prompt.size();
+    CHECK(!prompt.empty());
+    if (prefills_ != nullptr) ++*prefills_;
     return Status::Ok();
   }
   Status Append(TokenId id) override {
     CHECK(id == script_[variant_][at_]);
     ++at_;
-    ++appended;
     Say();
     return Status::Ok();
   }
@@ -44,15 +47,16 @@ class ScriptedSession : public Session {
   const MemoryPlan& plan() const override { return plan_; }
   KeptReport Kept() const override { return {}; }
 
-  size_t prefills = 0, prompt_tokens = 0, appended = 0;
-
  private:
   void Say() {
-    std::fill(logits_.begin(), logits_.end() - 3, 0.0f);
+    std::fill(logits_.begin(), logits_.end() - static_cast<long>(padding_),
+              0.0f);
     const auto& ids = script_[variant_];
     logits_[at_ < ids.size() ? static_cast<size_t>(ids[at_]) : 0] = 1;
   }
 
+  size_t padding_;
+  size_t* prefills_;
   std::vector<std::vector<TokenId>> script_;
   std::vector<float> logits_;
   size_t variant_ = 0, at_ = 0;
@@ -64,7 +68,7 @@ NeedleAnswer Answer(const std::string& says,
                     size_t limit = 50) {
   WordTokenizer tokenizer;
   REQUIRE(tokenizer.Encode(says, {}).ok());
-  ScriptedSession session(tokenizer, {says});
+  ScriptedSession session(tokenizer, {says}, 3);
   const auto answer = AnswerGreedily(session, tokenizer, expected, limit);
   REQUIRE(answer.ok());
   return *answer;
@@ -141,18 +145,16 @@ class ScriptedEngine : public Engine {
       const SessionOptions& options) override {
     ++sessions;
     prompt_tokens = options.prompt_tokens;
-    auto session = std::make_unique<ScriptedSession>(tokenizer_, texts_);
-    session_ = session.get();
+    auto session =
+        std::make_unique<ScriptedSession>(tokenizer_, texts_, 0, &prefills);
     return std::unique_ptr<Session>(std::move(session));
   }
 
-  size_t prefills() const { return session_ == nullptr ? 0 : session_->prefills; }
-  size_t sessions = 0, prompt_tokens = 0;
+  size_t sessions = 0, prefills = 0, prompt_tokens = 0;
 
  private:
   std::vector<std::string> texts_;
   WordTokenizer tokenizer_;
-  ScriptedSession* session_ = nullptr;
 };
 
 NeedlePlan SmallPlan() {
@@ -179,7 +181,7 @@ TEST_CASE("all policies answer from one prefill a sample") {
   const std::atomic<bool> cancel = false;
   REQUIRE(RunNeedles(engine, plan, cancel, &progress, &store).ok());
   CHECK(engine.sessions == 1);
-  CHECK(engine.prefills() == 6);
+  CHECK(engine.prefills == 6);
   REQUIRE(store.records().size() == 12);
   const NeedleRecord& record = store.records()[1];
   CHECK(record.task == "niah-2");
@@ -198,7 +200,7 @@ TEST_CASE("all policies answer from one prefill a sample") {
   NeedlePlan more = plan;
   more.samples = 4;
   REQUIRE(RunNeedles(fresh, more, cancel, &progress, &store).ok());
-  CHECK(fresh.prefills() == 2);
+  CHECK(fresh.prefills == 2);
   CHECK(store.records().size() == 16);
 }
 

@@ -61,7 +61,8 @@ TEST_CASE("prose is sentences without digits, braces or doubled spaces") {
 TEST_CASE("articles in prose go with the word after them") {
   NeedleProse prose(5);
   for (int i = 0; i < 2000; ++i) {
-    const std::string sentence = " " + prose.NextSentence();
+    std::string sentence(1, ' ');
+    sentence += prose.NextSentence();
     CAPTURE(sentence);
     for (const char* vowel : {"a", "e", "i", "o", "u"}) {
       CHECK(sentence.find(std::string(" a ") + vowel) == std::string::npos);
@@ -93,7 +94,9 @@ TEST_CASE("every task fills the length asked for and hides what it asks for") {
       const NeedlePrompt prompt =
           Make(tokenizer, name.c_str(), length, 2, 0.4, Raw());
       CHECK(prompt.ids.size() <= length);
-      CHECK(prompt.ids.size() >= length - length / 100);
+      // Less than one needle may be missing where there is nothing else.
+      const size_t slack = task.haystack == HaystackKind::kNeedles ? 40 : 0;
+      CHECK(prompt.ids.size() + std::max(slack, length / 100) >= length);
       CHECK(!prompt.lead_in.empty());
       REQUIRE(!prompt.expected.empty());
       CHECK(tokenizer.Decode(prompt.ids, false) ==
@@ -113,8 +116,7 @@ TEST_CASE("the needle lies as deep as asked") {
     CAPTURE(task);
     for (double depth : {0.0, 0.25, 0.5, 0.9, 1.0}) {
       CAPTURE(depth);
-      const NeedlePrompt prompt =
-          Make(tokenizer, task, 8000, 7, depth, Raw());
+      const NeedlePrompt prompt = Make(tokenizer, task, 8000, 7, depth, Raw());
       const double at =
           static_cast<double>(prompt.text.find(prompt.expected[0])) /
           static_cast<double>(prompt.text.size());
@@ -188,8 +190,7 @@ TEST_CASE("without lead-in only the question is asked") {
   const WordTokenizer tokenizer;
   NeedlePromptOptions options = Raw();
   options.lead_in = false;
-  const NeedlePrompt prompt =
-      Make(tokenizer, "niah-2", 1000, 0, 0.5, options);
+  const NeedlePrompt prompt = Make(tokenizer, "niah-2", 1000, 0, 0.5, options);
   CHECK(prompt.lead_in.empty());
   CHECK(prompt.text.ends_with("mentioned in the provided text?"));
   CHECK(tokenizer.Decode(prompt.ids, false) == prompt.text);
@@ -198,19 +199,21 @@ TEST_CASE("without lead-in only the question is asked") {
 
 TEST_CASE("lengths that leave no room are refused with the figures") {
   const WordTokenizer tokenizer;
-  const auto prompt = MakePrompt(tokenizer, *FindNeedleTask("niah-2"), 40, 0,
-                                 0.5, Raw());
+  const auto prompt =
+      MakePrompt(tokenizer, *FindNeedleTask("niah-2"), 40, 0, 0.5, Raw());
   REQUIRE(!prompt.ok());
   CHECK(prompt.status().code() == StatusCode::kInvalidArgument);
   CHECK(prompt.status().message().find("40") != std::string::npos);
   CHECK(FindNeedleTask("niah-4") == nullptr);
 }
 
-TEST_CASE("a text of the user's is the haystack, again from its start if short") {
+TEST_CASE(
+    "a text of the user's is the haystack, again from its start if short") {
   std::string text;
   for (int i = 0; i < 40; ++i)
-    text += "Sentence number " + std::string(1, static_cast<char>('a' + i % 26)) +
-            " of paragraph " + std::string(1, static_cast<char>('a' + i / 4)) +
+    text += "Sentence number " +
+            std::string(1, static_cast<char>('a' + i % 26)) + " of paragraph " +
+            std::string(1, static_cast<char>('a' + i / 4)) +
             (i % 4 == 3 ? " ends it.\n\n" : " goes on. ");
   const auto split = HaystackText::Split("file", text);
   REQUIRE(split.ok());
@@ -241,8 +244,8 @@ TEST_CASE("chat prompts of the embedded model have the length asked for") {
     REQUIRE_MESSAGE(prompt.ok(), prompt.status().message());
     CHECK(prompt->ids.size() <= 4096);
     CHECK(prompt->ids.size() >= 4096 - 40);
-    const auto again = EncodeChat(
-        **tokenizer, {"", prompt->text, prompt->lead_in}, false);
+    const auto again =
+        EncodeChat(**tokenizer, {"", prompt->text, prompt->lead_in}, false);
     REQUIRE(again.ok());
     CHECK(*again == prompt->ids);
   }

@@ -17,8 +17,8 @@ class WordTokenizer : public Tokenizer {
  public:
   WordTokenizer() : pieces_{"</s>"}, ends_{0} {}
 
-  Result<std::vector<TokenId>> Encode(
-      std::string_view text, const EncodeOptions&) const override {
+  Result<std::vector<TokenId>> Encode(std::string_view text,
+                                      const EncodeOptions&) const override {
     std::vector<TokenId> ids;
     for (size_t begin = 0; begin < text.size();) {
       size_t end = begin + 1;

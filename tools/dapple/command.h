@@ -25,6 +25,7 @@ enum ExitCode {
 };
 
 void AddAsk(CLI::App& root, Run& run);
+void AddBench(CLI::App& root, Run& run);
 void AddConvert(CLI::App& root, Run& run);
 void AddEval(CLI::App& root, Run& run);
 void AddGenerate(CLI::App& root, Run& run);
@@ -46,6 +47,9 @@ Result<std::string> ReadText(const std::string& path);
 // in ../share/dapple/models and in models/ above the program. Empty when there
 // is none.
 std::string DefaultModelPath();
+
+// Tokens: "8k" is 8,192, "8000" is 8,000; at least 1.
+Result<size_t> ParseLength(const std::string& text);
 
 // "43.1 MiB"
 std::string HumanBytes(double bytes);

@@ -7,6 +7,7 @@ void AddEval(CLI::App& root, Run& run) {
   eval->require_subcommand(1);
   AddEvalPerplexity(*eval, run);
   AddEvalLogits(*eval, run);
+  AddEvalOverlap(*eval, run);
   AddEvalNeedle(*eval, run);
 }
 

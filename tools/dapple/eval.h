@@ -12,6 +12,7 @@ namespace dapple::tool {
 
 void AddEvalPerplexity(CLI::App& eval, Run& run);
 void AddEvalLogits(CLI::App& eval, Run& run);
+void AddEvalOverlap(CLI::App& eval, Run& run);
 void AddEvalNeedle(CLI::App& eval, Run& run);
 
 // log Σ exp(logits), in double. logits: [count], count >= 1.

@@ -40,20 +40,6 @@ struct Options {
   bool json = false;
 };
 
-// "8k" is 8,192 tokens, "1000" is 1,000.
-Result<size_t> ParseLength(const std::string& text) {
-  const bool kilo = text.ends_with('k') || text.ends_with('K');
-  const char* end = text.data() + text.size() - (kilo ? 1 : 0);
-  size_t value = 0;
-  const auto parsed = std::from_chars(text.data(), end, value);
-  constexpr size_t kMost = size_t{1} << 24;
-  if (parsed.ec != std::errc() || parsed.ptr != end || value == 0 ||
-      value > (kilo ? kMost / 1024 : kMost))
-    return InvalidArgument("--length '" + text +
-                           "': a number of tokens like 8k or 8192 is needed");
-  return kilo ? value * 1024 : value;
-}
-
 // One whole number: so many even depths. Several, or with %: the depths.
 Result<std::vector<double>> ParseDepths(const std::vector<std::string>& texts) {
   std::vector<double> depths;
@@ -151,7 +137,7 @@ Result<NeedlePlan> MakePlan(const Options& options) {
   plan.prompt.chat = !options.raw;
   for (const NeedleTask* task : plan.tasks)
     plan.session.max_new_tokens =
-        std::max(plan.session.max_new_tokens, task->answer_tokens);
+        std::max(plan.session.max_new_tokens, plan.AnswerTokens(*task));
   plan.session.probe_tokens = options.probe_tokens;
   plan.session.probe_content = ParseProbeContent(options.probe_content);
   plan.session.probe_seed = options.seed;

@@ -78,6 +78,19 @@ std::string DefaultModelPath() {
   return "";
 }
 
+Result<size_t> ParseLength(const std::string& text) {
+  const bool kilo = text.ends_with('k') || text.ends_with('K');
+  const char* end = text.data() + text.size() - (kilo ? 1 : 0);
+  size_t value = 0;
+  const auto parsed = std::from_chars(text.data(), end, value);
+  constexpr size_t kMost = size_t{1} << 24;
+  if (parsed.ec != std::errc() || parsed.ptr != end || value == 0 ||
+      value > (kilo ? kMost / 1024 : kMost))
+    return InvalidArgument("--length '" + text +
+                           "': a number of tokens like 8k or 8192 is needed");
+  return kilo ? value * 1024 : value;
+}
+
 std::string HumanBytes(double bytes) {
   const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   size_t unit = 0;

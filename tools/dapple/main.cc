@@ -18,6 +18,7 @@ int Main(int argc, char** argv) {
   AddConvert(app, run);
   AddTokenize(app, run);
   AddEval(app, run);
+  AddBench(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help, --version

@@ -14,6 +14,17 @@ bool LineEnded(const std::string& text) {
          text.find('\n', first) != std::string::npos;
 }
 
+// Greedy decoding that repeats itself so often does not stop doing so; no
+// answer has such a run, and policies that lost the text end in one.
+bool Loops(const std::vector<TokenId>& ids) {
+  constexpr size_t kRun = 24, kLongestPeriod = 4;
+  if (ids.size() < kRun) return false;
+  for (size_t period = 1; period <= kLongestPeriod; ++period)
+    if (std::equal(ids.end() - kRun + period, ids.end(), ids.end() - kRun))
+      return true;
+  return false;
+}
+
 }  // namespace
 
 Result<NeedleAnswer> AnswerGreedily(Session& session,
@@ -24,6 +35,7 @@ Result<NeedleAnswer> AnswerGreedily(Session& session,
   answer.stop = "length";
   StreamDetokenizer detokenizer(tokenizer, /*strip_leading_space=*/false);
   const std::vector<TokenId>& ends = tokenizer.end_ids();
+  std::vector<TokenId> ids;
   while (answer.tokens < limit) {
     // Logits beyond the tokenizer's vocabulary are padding rows.
     const auto logits = session.logits().first(
@@ -35,6 +47,7 @@ Result<NeedleAnswer> AnswerGreedily(Session& session,
       break;
     }
     ++answer.tokens;
+    ids.push_back(id);
     answer.text += detokenizer.Push(id);
     if (ShareFound(answer.text, expected) == 1) {
       answer.stop = "found";
@@ -43,6 +56,10 @@ Result<NeedleAnswer> AnswerGreedily(Session& session,
     if (LineEnded(answer.text)) {
       answer.stop = "newline";
       return answer;
+    }
+    if (Loops(ids)) {
+      answer.stop = "loop";
+      break;
     }
     if (answer.tokens == limit) break;
     DAPPLE_RETURN_IF_ERROR(session.Append(id));

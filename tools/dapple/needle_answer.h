@@ -13,7 +13,8 @@ namespace dapple::tool {
 struct NeedleAnswer {
   std::string text;
   // "found": all of `expected` is there, and no more could raise the score;
-  // "end": an end token; "newline": a line break after some text; "length".
+  // "end": an end token; "newline": a line break after some text; "loop": the
+  // same few tokens over and over; "length".
   std::string stop;
   size_t tokens = 0;  // generated, an end token not counted
 };

@@ -226,7 +226,7 @@ constexpr List kLists[] = {
 constexpr std::string_view kOpenings[] = {
     "{P} had been the {trade} of {town} for longer than anyone could remember.",
     "In {season} {town} was a {adj} place, and {weather}.",
-    "There was a {trade} in {town} called {P}, who lived near {place}.",
+    "There was {a_trade1} in {town} called {P}, who lived near {place}.",
     "When {P} first came to {town}, {weather}.",
     "The {trade} of {town} was called {P}, and {his} house was built of "
     "{material}.",
@@ -330,6 +330,7 @@ std::string NeedleProse::Fill(std::string_view slot) {
   if (slot == "ohim") return other_.woman ? "her" : "him";
   if (slot == "town") return std::string(town_);
   if (slot == "trade") return std::string(trade_);
+  if (slot == "a_trade1") return WithArticle(trade_);
   if (slot == "a_trade") return WithArticle(Pick(&random_, kTrades));
   const bool article = slot.substr(0, 2) == "a_";
   const std::string_view name = article ? slot.substr(2) : slot;

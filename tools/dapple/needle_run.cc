@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 
 #include "needle_answer.h"
 #include "needle_score.h"
@@ -82,7 +83,7 @@ class SampleRunner {
     DAPPLE_ASSIGN_OR_RETURN(
         const NeedlePrompt prompt,
         MakePrompt(engine_.tokenizer(), task, prompt_length, sample,
-                   plan_.depths[sample % plan_.depths.size()], plan_.prompt));
+                   plan_.DepthOf(sample), plan_.prompt));
     if (session_ == nullptr) {
       SessionOptions options = plan_.session;
       options.prompt_tokens = prompt_length;
@@ -102,7 +103,7 @@ class SampleRunner {
       DAPPLE_ASSIGN_OR_RETURN(
           NeedleAnswer answer,
           AnswerGreedily(*session_, engine_.tokenizer(), prompt.expected,
-                         task.answer_tokens));
+                         plan_.AnswerTokens(task)));
       NeedleRecord record;
       record.task = task.name;
       record.length = length;
@@ -141,6 +142,14 @@ class SampleRunner {
 };
 
 }  // namespace
+
+double NeedlePlan::DepthOf(size_t sample) const {
+  // The step nearest to the golden section that reaches every depth.
+  const size_t count = depths.size();
+  size_t step = std::max<size_t>(1, count * 618 / 1000);
+  while (std::gcd(step, count) != 1) ++step;
+  return depths[sample % count * step % count];
+}
 
 NeedleProgress::NeedleProgress(const std::string& mode, const NeedlePlan& plan)
     : total_(plan.Prompts()), start_(Clock::now()), last_(start_) {

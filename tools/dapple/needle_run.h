@@ -20,13 +20,20 @@ namespace dapple::tool {
 struct NeedlePlan {
   std::vector<size_t> lengths;
   std::vector<const NeedleTask*> tasks;
-  size_t samples = 0;          // of each task and length
-  std::vector<double> depths;  // sample i has depth i modulo their number
+  size_t samples = 0;  // of each task and length
+  std::vector<double> depths;
   NeedlePromptOptions prompt;
   // Of every session but for the sizes; `eviction` holds the variants, all
   // with different policy and keep.
   SessionOptions session;
 
+  size_t AnswerTokens(const NeedleTask& task) const {
+    return task.answer_tokens +
+           (prompt.lead_in ? 0 : NeedleTask::kLeadInTokens);
+  }
+  // The samples take the depths in turn, but far from one another, so that a
+  // few samples already see all of the text.
+  double DepthOf(size_t sample) const;
   size_t Prompts() const { return lengths.size() * tasks.size() * samples; }
 };
 

@@ -29,7 +29,7 @@ struct NeedleRecord {
   double score = 0;  // [0, 1]
   std::vector<std::string> expected;
   std::string output;
-  std::string stop;  // "found", "end", "newline", "length"
+  std::string stop;  // as NeedleAnswer::stop
   size_t prompt_tokens = 0;
   size_t generated_tokens = 0;
   double kept_share = 1;  // of the prompt's keys and values

@@ -96,6 +96,27 @@ std::string Laid(const Grid& grid) {
   return out;
 }
 
+// The cells [begin, end) of these tasks; all are of one length.
+std::string Block(const NeedleCell* begin, const NeedleCell* end,
+                  const std::vector<std::string>& tasks) {
+  Grid grid = {{"policy", "keep", "kept"}};
+  grid[0].insert(grid[0].end(), tasks.begin(), tasks.end());
+  Variant variant;
+  for (const NeedleCell* cell = begin; cell != end; ++cell) {
+    const auto found = std::find(tasks.begin(), tasks.end(), cell->task);
+    if (found == tasks.end()) continue;
+    if (grid.size() == 1 || variant != Variant(cell->policy, cell->keep)) {
+      variant = {cell->policy, cell->keep};
+      grid.push_back({cell->policy, cell->keep,
+                      Format("%.1f %%", cell->kept_share * 100)});
+      grid.back().resize(grid[0].size(), "");
+    }
+    grid.back()[3 + static_cast<size_t>(found - tasks.begin())] =
+        CellText(*cell);
+  }
+  return Laid(grid);
+}
+
 // The table of cells [begin, end), which share a length.
 std::string Table(const NeedleCell* begin, const NeedleCell* end) {
   std::vector<std::string> tasks;
@@ -110,26 +131,21 @@ std::string Table(const NeedleCell* begin, const NeedleCell* end) {
             [](const std::string& a, const std::string& b) {
               return TaskRank(a) < TaskRank(b);
             });
-  Grid grid;
-  grid.push_back({"policy", "keep", "kept"});
-  grid[0].insert(grid[0].end(), tasks.begin(), tasks.end());
-  for (const NeedleCell* cell = begin; cell != end; ++cell) {
-    const auto before = [](const NeedleCell& c) {
-      return Variant(c.policy, c.keep);
-    };
-    if (cell == begin || before(cell[-1]) != before(*cell)) {
-      grid.push_back({cell->policy, cell->keep,
-                      Format("%.1f %%", cell->kept_share * 100)});
-      grid.back().resize(grid[0].size(), "");
-    }
-    const size_t column = static_cast<size_t>(
-        std::find(tasks.begin(), tasks.end(), cell->task) - tasks.begin());
-    grid.back()[3 + column] = CellText(*cell);
-  }
   std::string samples = std::to_string(fewest);
   if (most != fewest) samples += " to " + std::to_string(most);
-  return GroupedNumber(begin->length) + " tokens, " + samples +
-         " samples a cell: accuracy in % [95 % interval]\n" + Laid(grid);
+  std::string out = GroupedNumber(begin->length) + " tokens, " + samples +
+                    " samples a cell: accuracy in % [95 % interval]\n";
+  // Wider ones would be broken by terminals.
+  constexpr size_t kAcross = 5;
+  const size_t blocks = (tasks.size() + kAcross - 1) / kAcross;
+  for (size_t block = 0; block < blocks; ++block) {
+    const auto at = [&](size_t i) {
+      return tasks.begin() + static_cast<long>(tasks.size() * i / blocks);
+    };
+    if (block != 0) out += '\n';
+    out += Block(begin, end, {at(block), at(block + 1)});
+  }
+  return out;
 }
 
 std::string CsvField(const std::string& text) {

@@ -8,7 +8,7 @@ namespace {
 
 using Kind = NeedleTask::Kind;
 
-constexpr size_t kLongAnswer = 160;
+constexpr size_t kLongAnswer = 96;
 
 constexpr NeedleTask kTasks[] = {
     {.name = "niah-1", .haystack = HaystackKind::kNoise},
@@ -77,30 +77,21 @@ constexpr std::string_view kCities[] = {
     "Dunmorrow",    "Halvorsund", "Pellworth",  "Cintra Vale",  "Redmarsh",
     "Ivoryton Bay", "Salamandra", "Northwold",  "Bellharbour",  "Zephyr Hill",
 };
+// Short enough for a small model to say to the end.
 constexpr std::string_view kActivities[] = {
-    "to eat a sandwich in the rose garden on a sunny day",
-    "to ride the red tram up to the observatory",
-    "to watch the kites above the salt flats",
-    "to swim in the hot springs under the glass roof",
-    "to drink cherry cider on the roof of the opera",
-    "to feed the tame foxes behind the museum",
-    "to row a yellow boat through the sunken cathedral",
-    "to listen to the organ in the ice cave",
-    "to learn the sword dance at the fire station",
-    "to look for amber on the black beach",
+    "fly a kite",          "ride the tram",   "row a boat",
+    "feed the foxes",      "climb the tower", "eat plum cake",
+    "visit the opera",     "swim at night",   "watch the geese",
+    "dance in the square", "look for amber",  "skate on the canal",
 };
 constexpr std::string_view kDishes[] = {
-    "pumpkin soup with blue cheese",   "smoked eel on rye bread",
-    "noodles with walnuts and figs",   "fried bananas with sea salt",
-    "lamb stew with dried apricots",   "cold cucumber soup with mint",
-    "a pancake filled with mushrooms", "roast duck with pickled plums",
-    "black rice with grilled octopus", "potato dumplings in mustard sauce",
+    "pumpkin soup", "smoked eel",         "walnut noodles",    "fried bananas",
+    "lamb stew",    "cold cucumber soup", "mushroom pancakes", "roast duck",
+    "black rice",   "potato dumplings",   "onion tart",        "honey cake",
 };
 constexpr std::string_view kAnimals[] = {
-    "a three-legged heron", "a sleeping leopard",    "a crowned hedgehog",
-    "a white buffalo",      "a lobster with wings",  "a dancing bear",
-    "an owl holding a key", "a pair of green swans", "a laughing crocodile",
-    "a goat in a boat",
+    "heron", "leopard", "hedgehog",  "buffalo", "lobster", "bear",
+    "owl",   "swan",    "crocodile", "goat",    "beaver",  "raven",
 };
 
 // {c}: the city, {a}: the answer.
@@ -111,15 +102,15 @@ struct FactPattern {
   std::span<const std::string_view> answers;
 };
 constexpr FactPattern kFacts[] = {
-    {"The best thing to do in {c} is {a}.",
-     "What is the best thing to do in {c}?", " The best thing to do in {c} is",
-     kActivities},
+    {"The best thing to do in {c} is to {a}.",
+     "What is the best thing to do in {c}?",
+     " The best thing to do in {c} is to", kActivities},
     {"The dish that everyone orders in {c} is {a}.",
      "What is the dish that everyone orders in {c}?",
      " The dish that everyone orders in {c} is", kDishes},
-    {"The animal on the coat of arms of {c} is {a}.",
+    {"The animal on the coat of arms of {c} is the {a}.",
      "What is the animal on the coat of arms of {c}?",
-     " The animal on the coat of arms of {c} is", kAnimals},
+     " The animal on the coat of arms of {c} is the", kAnimals},
 };
 
 template <class Items>

@@ -36,7 +36,10 @@ struct NeedleTask {
   size_t key_count = 1;    // needles with different keys
   size_t value_count = 1;  // needles of each asked key
   size_t asked = 1;        // keys asked for
-  size_t answer_tokens = 64;
+  // Longest answer after a lead-in. Without one the model first has to say the
+  // like of it: kLeadInTokens more.
+  size_t answer_tokens = 32;
+  static constexpr size_t kLeadInTokens = 64;
 
   // The answer lies in one place, so that depth means something.
   bool one_place() const {
