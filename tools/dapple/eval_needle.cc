@@ -176,6 +176,20 @@ Json Settings(const Options& options, const NeedlePlan& plan,
   return json;
 }
 
+// What must be said wherever figures are shown; "" for most models.
+std::string Note(const Engine& engine) {
+  if (engine.model_name() != "Dapple 40M") return "";
+  return "The embedded model was fine-tuned so that DapQ's probes attend where "
+         "its decoder will:\ncomparisons between policies on it favour dapq.";
+}
+
+Json Results(const Engine& engine, const Json& settings,
+             const std::vector<NeedleCell>& cells) {
+  Json json = NeedleJson(settings, cells);
+  if (!Note(engine).empty()) json["note"] = Note(engine);
+  return json;
+}
+
 // One line under a heat map's title.
 std::string Subject(const Options& options, const Engine& engine) {
   return engine.model_name() + ", up to " + std::to_string(options.samples) +
@@ -190,7 +204,7 @@ Status WriteResults(const Options& options, const Engine& engine,
   DAPPLE_RETURN_IF_ERROR(
       NeedleStore::WriteFile(folder, "results.csv", NeedleCsv(cells)));
   DAPPLE_RETURN_IF_ERROR(NeedleStore::WriteFile(
-      folder, "results.json", NeedleJson(settings, cells).dump(2) + "\n"));
+      folder, "results.json", Results(engine, settings, cells).dump(2) + "\n"));
   bool png = true;
   for (const NeedleMap& map :
        NeedleMaps(store.records(), Subject(options, engine))) {
@@ -246,14 +260,11 @@ Status RunNeedle(const Options& options) {
       DAPPLE_RETURN_IF_ERROR(
           WriteResults(options, *engine, settings, *store, cells));
     if (options.json)
-      std::printf("%s\n", NeedleJson(settings, cells).dump().c_str());
+      std::printf("%s\n", Results(*engine, settings, cells).dump().c_str());
     else
       std::printf("%s", NeedleTables(cells).c_str());
-    if (!options.json && engine->model_name() == "Dapple 40M")
-      std::printf(
-          "\nThe embedded model was fine-tuned so that DapQ's probes attend "
-          "where its decoder\nwill: comparisons between policies on it favour "
-          "dapq.\n");
+    if (!options.json && !Note(*engine).empty())
+      std::printf("\n%s\n", Note(*engine).c_str());
     if (std::fflush(stdout) != 0)
       return IoError("standard output: cannot be written");
   }
