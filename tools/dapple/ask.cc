@@ -7,6 +7,7 @@
 #include "command.h"
 #include "dapple/chat.h"
 #include "generation.h"
+#include "quotes.h"
 
 namespace dapple::tool {
 namespace {
@@ -15,10 +16,14 @@ struct Options {
   ModelOptions model;
   GenerationOptions generation;
   EvictionFlags eviction;
+  QuoteFlags quotes;
   std::vector<std::string> files;
   std::string question;
   std::string lead_in;
 };
+
+// Sentences that a --quotes answer may have.
+constexpr size_t kQuotes = 2;
 
 Result<GenerationReport> RunAsk(const Options& options) {
   DAPPLE_RETURN_IF_ERROR(options.generation.sampler.Validate());
@@ -41,7 +46,17 @@ Result<GenerationReport> RunAsk(const Options& options) {
       task.prompt, EncodeChat(engine->tokenizer(),
                               {"", text + options.question, options.lead_in},
                               /*parse_special=*/false));
-  return Generate(*engine, task, options.generation);
+  GenerationOptions generation = options.generation;
+  std::unique_ptr<QuoteConstraint> constraint;
+  // A lead-in is the start of an answer in other words.
+  if (options.quotes.Decide(*engine, options.lead_in.empty(),
+                            generation.quiet)) {
+    DAPPLE_ASSIGN_OR_RETURN(constraint,
+                            QuoteDocument(*engine, text, names, 1, kQuotes));
+    task.quotes = constraint.get();
+    generation.max_new_tokens = kQuotes * kMaxQuoteTokens;
+  }
+  return Generate(*engine, task, generation);
 }
 
 }  // namespace
@@ -57,6 +72,7 @@ void AddAsk(CLI::App& root, Run& run) {
       ->required();
   command->add_option("--lead-in", options->lead_in,
                       "text that begins the answer");
+  options->quotes.AddTo(*command);
   options->model.AddTo(*command);
   options->eviction.AddTo(*command);
   options->generation.AddTo(*command, 96);

@@ -41,6 +41,8 @@ Result<std::string> PromptText(const Options& options) {
   if (!IsValidUtf8(words, &bad))
     return InvalidArgument("the prompt argument is not UTF-8 text");
   if (!words.empty()) text += (text.empty() ? "" : "\n\n") + words;
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos)
+    return InvalidArgument("the prompt is empty");
   return text;
 }
 

@@ -62,6 +62,10 @@ void EvictionFlags::AddTo(CLI::App& command) {
       .add_option("--keep", keep,
                   "keys kept a head: a number (256), a share (3%) or auto "
                   "(all that fit)")
+      ->check([](const std::string& text) {
+        const auto budget = KeepBudget::Parse(text);
+        return budget.ok() ? std::string() : budget.status().message();
+      })
       ->capture_default_str()
       ->type_name("BUDGET");
   command
@@ -138,20 +142,25 @@ void GenerationOptions::AddTo(CLI::App& command, size_t default_tokens) {
   command
       .add_option("--temperature,--temp", sampler.temperature,
                   "0 is greedy; higher is more random")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--top-k", sampler.top_k, "keep the k likeliest; 0: all")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       .add_option("--top-p", sampler.top_p,
                   "keep the likeliest tokens of this total probability")
+      ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();
   command
       .add_option("--min-p", sampler.min_p,
                   "drop tokens below this share of the likeliest")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command
       .add_option("--repeat-penalty", sampler.repetition_penalty,
                   "above 1 discourages tokens of the last 64")
+      ->check(CLI::Range(1e-3, 1e3))
       ->capture_default_str();
   command.add_option("--seed", sampler.seed, "of the random numbers")
       ->capture_default_str();

@@ -7,8 +7,8 @@
 
 #include "command.h"
 #include "dapple/chat.h"
-#include "dapple/sentences.h"
 #include "generation.h"
+#include "quotes.h"
 
 namespace dapple::tool {
 namespace {
@@ -29,8 +29,7 @@ struct Options {
   std::vector<std::string> files;
   std::string length = "medium";
   std::string instruction = "Summarize the text above.";
-  bool quotes = false;
-  bool free = false;
+  QuoteFlags quotes;
   bool tokens_given = false;
 };
 
@@ -39,9 +38,6 @@ const Length& LengthOf(const Options& options) {
     if (options.length == length.name) return length;
   return kLengths[1];
 }
-
-// Tokens that a --quotes summary may take: its sentences at most this long.
-constexpr size_t kMaxQuoteTokens = 96;
 
 Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
                                        const std::string& file, bool quotes) {
@@ -59,20 +55,13 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
   GenerationOptions generation = options.generation;
   std::unique_ptr<QuoteConstraint> constraint;
   if (quotes) {
-    QuoteLimits limits;
-    limits.max_tokens = kMaxQuoteTokens;
-    limits.min_sentences = LengthOf(options).least;
-    limits.max_sentences = LengthOf(options).most;
-    auto made = QuoteConstraint::Create(engine.tokenizer(),
-                                        SplitSentences(text), limits);
-    if (!made.ok())
-      return InvalidArgument((file == "-" ? "standard input" : file) + ": " +
-                             made.status().message() +
-                             " (--free summarizes in the model's own words)");
-    constraint = std::make_unique<QuoteConstraint>(*std::move(made));
+    const Length& length = LengthOf(options);
+    DAPPLE_ASSIGN_OR_RETURN(
+        constraint,
+        QuoteDocument(engine, text, file, length.least, length.most));
     task.quotes = constraint.get();
     if (!options.tokens_given)
-      generation.max_new_tokens = limits.max_sentences * kMaxQuoteTokens;
+      generation.max_new_tokens = length.most * kMaxQuoteTokens;
   } else if (!options.tokens_given) {
     generation.max_new_tokens = LengthOf(options).tokens;
   }
@@ -84,13 +73,8 @@ int RunSummarize(const Options& options) {
   if (!valid.ok()) return Fail(valid);
   const auto engine = options.model.Open();
   if (!engine.ok()) return Fail(engine.status());
-  // The embedded model's own prose cannot be trusted (models/README.md).
-  const bool embedded = (*engine)->model_name() == "Dapple 40M";
-  const bool quotes = options.quotes || (embedded && !options.free);
-  if (embedded && !quotes && !options.generation.quiet)
-    std::fprintf(stderr,
-                 "dapple: caution: the embedded model's free prose is not to "
-                 "be trusted; without --free it quotes the document\n");
+  const bool quotes = options.quotes.Decide(**engine, /*otherwise=*/true,
+                                            options.generation.quiet);
   std::vector<std::string> files = options.files;
   if (files.empty()) files.push_back("-");
   int exit_code = kExitOk;
@@ -124,12 +108,7 @@ void AddSummarize(CLI::App& root, Run& run) {
       ->add_option("--instruction", options->instruction,
                    "what is asked of the model after the document")
       ->capture_default_str();
-  auto* quotes =
-      command->add_flag("--quotes", options->quotes,
-                        "only sentences of the document, each with its "
-                        "paragraph number (default for the embedded model)");
-  command->add_flag("--free", options->free, "the model's own words")
-      ->excludes(quotes);
+  options->quotes.AddTo(*command);
   options->model.AddTo(*command);
   options->eviction.AddTo(*command);
   options->generation.AddTo(*command, 256);
