@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -20,6 +21,14 @@ void Pause() {
 #elif defined(__aarch64__)
   asm volatile("isb");
 #endif
+}
+
+// One thread a physical core. Where OpenMP was told to pin threads, it has
+// pinned this one already, so the affinity mask no longer tells.
+int DefaultThreads() {
+  const int usable = UsablePhysicalCores();
+  if (omp_get_proc_bind() == omp_proc_bind_false) return usable;
+  return std::max(usable, omp_get_num_places());
 }
 
 }  // namespace
@@ -96,7 +105,7 @@ struct Parallel::Team {
 };
 
 Parallel::Parallel(int threads)
-    : threads_(threads > 0 ? threads : UsablePhysicalCores()),
+    : threads_(threads > 0 ? threads : DefaultThreads()),
       team_(std::make_unique<Team>()) {}
 Parallel::~Parallel() = default;
 Parallel::Parallel(Parallel&&) noexcept = default;
