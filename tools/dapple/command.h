@@ -20,7 +20,6 @@ enum ExitCode {
   kExitOk = 0,
   kExitFailure = 1,        // bad input, I/O error
   kExitUsage = 2,          // the command line makes no sense
-  kExitNoFit = 3,          // the plan does not fit the cap
   kExitInterrupted = 130,  // SIGINT, as shells report it
 };
 

@@ -3,43 +3,16 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "interrupt.h"
 #include "progress.h"
 
 namespace dapple::tool {
 namespace {
-
-std::atomic<bool> interrupted = false;
-
-extern "C" void OnInterrupt(int) { interrupted.store(true); }
-
-// Catches SIGINT and SIGTERM while a document is worked on; a second one kills
-// the process as usual.
-class InterruptGuard {
- public:
-  InterruptGuard() {
-    struct sigaction action = {};
-    action.sa_handler = OnInterrupt;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, &old_int_);
-    sigaction(SIGTERM, &action, &old_term_);
-  }
-  ~InterruptGuard() {
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGTERM, &old_term_, nullptr);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  struct sigaction old_int_;
-  struct sigaction old_term_;
-};
 
 double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
@@ -112,6 +85,11 @@ Status AppendLine(const std::string& path, const std::string& line) {
 }
 
 void PrintFigures(const GenerationReport& report) {
+  if (report.stop == "interrupted" && report.kept.prompt_tokens == 0) {
+    std::fprintf(stderr, "interrupted after %.1f s of reading %s tokens\n",
+                 report.prefill_s, Grouped(report.prompt_tokens).c_str());
+    return;
+  }
   std::fprintf(
       stderr,
       "%s prompt tokens in %.2f s (%.0f/s), %s written in %.2f s (%.0f/s); "
@@ -183,10 +161,12 @@ size_t Room(const Engine& engine, const GenerationTask& task, size_t wanted,
 class Loop {
  public:
   Loop(Engine& engine, Session& session, const GenerationTask& task,
-       const GenerationOptions& options, Output* output)
+       const GenerationOptions& options, const std::atomic<bool>& interrupted,
+       Output* output)
       : engine_(engine),
         session_(session),
         task_(task),
+        interrupted_(interrupted),
         output_(output),
         sampler_(options.sampler, engine.tokenizer().vocab_size()),
         detokenizer_(engine.tokenizer(), /*strip_leading_space=*/
@@ -198,7 +178,7 @@ class Loop {
   Status Run(size_t room, GenerationReport* report) {
     report->stop = "length";
     while (report->generated_tokens < room) {
-      if (interrupted.load()) {
+      if (interrupted_.load()) {
         report->stop = "interrupted";
         break;
       }
@@ -255,6 +235,7 @@ class Loop {
   Engine& engine_;
   Session& session_;
   const GenerationTask& task_;
+  const std::atomic<bool>& interrupted_;
   Output* output_;
   Sampler sampler_;
   StreamDetokenizer detokenizer_;
@@ -268,7 +249,6 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   DAPPLE_RETURN_IF_ERROR(options.sampler.Validate());
   GenerationReport report;
   report.prompt_tokens = task.prompt.size();
-  interrupted.store(false);
   const InterruptGuard guard;
 
   SessionOptions session_options;
@@ -295,7 +275,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   Output output(!options.json);
   Progress progress(options.progress, options.quiet);
   PrefillHooks hooks;
-  hooks.cancel = &interrupted;
+  hooks.cancel = &guard.flag();
   hooks.progress = [&](const PrefillProgress& p) { progress.Update(p); };
   auto start = std::chrono::steady_clock::now();
   const Status prefilled = session->Prefill(task.prompt, hooks);
@@ -308,7 +288,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
     if (!options.quiet) PrintKept(session->Kept(), task.summary);
     output.Write(task.lead_in);
     start = std::chrono::steady_clock::now();
-    Loop loop(engine, *session, task, options, &output);
+    Loop loop(engine, *session, task, options, guard.flag(), &output);
     DAPPLE_RETURN_IF_ERROR(loop.Run(session_options.max_new_tokens, &report));
     report.decode_s = SecondsSince(start);
   }
