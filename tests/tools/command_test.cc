@@ -1,0 +1,286 @@
+// The dapple command as its users run it: exit codes, messages, and answers of
+// the embedded model. Runs the built program in a shell.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string Env(const char* name) {
+  const char* value = std::getenv(name);
+  REQUIRE_MESSAGE(value != nullptr, name);
+  return value;
+}
+
+// A folder of this test's own, removed at the end.
+class Folder {
+ public:
+  Folder()
+      : path_(fs::temp_directory_path() /
+              ("dapple-command-" + std::to_string(getpid()))) {
+    fs::create_directories(path_);
+  }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  std::string Write(const std::string& name, const std::string& text) const {
+    const fs::path path = path_ / name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  }
+  std::string operator/(const std::string& name) const { return path_ / name; }
+  size_t Entries() const {
+    size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(path_))
+      count += entry.exists();
+    return count;
+  }
+
+ private:
+  fs::path path_;
+};
+
+struct Outcome {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// Runs `dapple ARGS` (as the shell splits them), stdin empty.
+Outcome Dapple(const Folder& folder, const std::string& args) {
+  const std::string out = folder / ".out", err = folder / ".err";
+  const std::string command = "'" + Env("DAPPLE_BINARY") + "' " + args +
+                              " </dev/null >'" + out + "' 2>'" + err + "'";
+  const int status = std::system(command.c_str());
+  Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(out),
+                  ReadAll(err)};
+  fs::remove(out);
+  fs::remove(err);
+  return outcome;
+}
+
+// One clear line that names `what`, nothing on stdout.
+void CheckRefused(const Outcome& outcome, int code, const std::string& what) {
+  CAPTURE(outcome.err);
+  CHECK(outcome.code == code);
+  CHECK(outcome.out.empty());
+  CHECK(outcome.err.find(what) != std::string::npos);
+  if (code == 1) CHECK(outcome.err.find('\n') == outcome.err.size() - 1);
+}
+
+// About `words` words in sentences that are all different.
+std::string Prose(size_t words) {
+  const char* subjects[] = {"The miller", "A clerk", "Our neighbour",
+                            "The old ferry", "Somebody"};
+  const char* verbs[] = {"repaired", "watched", "carried", "forgot", "painted"};
+  const char* objects[] = {"the gate", "a basket of pears", "the long ledger",
+                           "two lamps", "the harbour wall"};
+  std::string text;
+  for (size_t i = 0; i * 9 < words; ++i)
+    text += std::string(subjects[i % 5]) + " " + verbs[i / 5 % 5] + " " +
+            objects[i / 25 % 5] + " on day " + std::to_string(i) +
+            " of the year. ";
+  return text;
+}
+
+TEST_CASE("bad input ends in one line that names it, and exit code 1") {
+  const Folder folder;
+  const std::string empty = folder.Write("empty.gguf", "");
+  const std::string text = folder.Write("text.gguf", "hello");
+  const std::string cut = folder.Write(
+      "cut.gguf",
+      ReadAll(Env("DAPPLE_SOURCE_ROOT") + "/models/dapple-40m-q8_0.gguf")
+          .substr(0, 3000000));
+  const std::string bytes = folder.Write("bytes.txt", "abc\xFF");
+  const std::string blank = folder.Write("blank.txt", " \n\n");
+  CheckRefused(Dapple(folder, "generate -m /nonexistent.gguf hi"), 1,
+               "/nonexistent.gguf");
+  for (const std::string& model : {empty, text, cut}) {
+    CheckRefused(Dapple(folder, "generate -m " + model + " hi"), 1, model);
+    CheckRefused(Dapple(folder, "inspect " + model), 1, model);
+    CheckRefused(Dapple(folder, "tokenize -m " + model + " hi"), 1, model);
+  }
+  CheckRefused(Dapple(folder, "summarize /nonexistent.txt"), 1,
+               "/nonexistent.txt");
+  CheckRefused(Dapple(folder, "summarize " + bytes), 1, bytes);
+  CheckRefused(Dapple(folder, "ask -q Why " + blank), 1, blank);
+  CheckRefused(Dapple(folder, "generate ''"), 1, "prompt is empty");
+  CheckRefused(Dapple(folder, "summarize"), 1, "standard input");
+  CheckRefused(Dapple(folder, "eval logits " + (folder / "none")), 1,
+               "reference.json");
+  CheckRefused(Dapple(folder, "eval perplexity -f " + blank), 1, blank);
+}
+
+TEST_CASE("usage errors have exit code 2") {
+  const Folder folder;
+  for (const char* args :
+       {"", "frobnicate", "generate hi --keep x", "generate hi --policy best",
+        "generate hi --temperature -1", "generate hi --top-p 0", "ask file",
+        "summarize --length tiny x", "generate hi --threads 0",
+        "generate hi --no-such-flag", "bench", "eval"}) {
+    CAPTURE(args);
+    CHECK(Dapple(folder, args).code == 2);
+  }
+  CHECK(Dapple(folder, "--help").code == 0);
+  CHECK(Dapple(folder, "summarize --help").code == 0);
+  CHECK(Dapple(folder, "--version").out.find("dapple ") == 0);
+}
+
+TEST_CASE("a prompt beyond the trained context is refused with both numbers") {
+  const Folder folder;
+  const std::string model = folder / "model.gguf";
+  const std::string data = Env("DAPPLE_TEST_DATA") + "/llama";
+  REQUIRE(Dapple(folder, "convert " + data + " --type f32 -o " + model).code ==
+          0);
+  const std::string document = folder.Write("long.txt", Prose(4000));
+  const Outcome refused =
+      Dapple(folder, "generate --raw -m " + model + " -f " + document);
+  CheckRefused(refused, 1, "trained for 4096");
+  CHECK(refused.err.find("the prompt has ") != std::string::npos);
+  CHECK(Dapple(folder, "generate --raw --beyond-context -n 2 -m " + model +
+                           " -f " + document)
+            .code == 0);
+}
+
+TEST_CASE("converting leaves nothing half-written") {
+  const Folder folder;
+  CheckRefused(Dapple(folder, "convert " + (folder / "none") + " -o " +
+                                  (folder / "x.gguf")),
+               1, "none");
+  const std::string data = Env("DAPPLE_TEST_DATA") + "/llama";
+  CheckRefused(Dapple(folder, "convert " + data + " -o /nonexistent/x.gguf"), 1,
+               "/nonexistent/x.gguf");
+  CHECK(folder.Entries() == 0);
+}
+
+TEST_CASE("the fixtures' logits are within bounds on both paths") {
+  const Folder folder;
+  for (const char* name : {"llama", "llama3-rope", "mistral"}) {
+    CAPTURE(name);
+    const std::string data = Env("DAPPLE_TEST_DATA") + "/" + name;
+    const std::string model = folder / (std::string(name) + ".gguf");
+    REQUIRE(
+        Dapple(folder, "convert " + data + " --type f32 -o " + model).code ==
+        0);
+    const Outcome outcome =
+        Dapple(folder, "eval logits --json " + data + " -m " + model);
+    CHECK(outcome.code == 0);
+    const auto json = nlohmann::json::parse(outcome.out);
+    CHECK(json["f32"]["max_abs_difference"].get<double>() <= 2e-3);
+    CHECK(json["f32"]["greedy_equal"] == json["f32"]["greedy_length"]);
+    CHECK(json["default"]["mean_kl"].get<double>() <= 2e-3);
+  }
+}
+
+TEST_CASE("eval logits fails when the model is not the reference's") {
+  const Folder folder;
+  const std::string data = Env("DAPPLE_TEST_DATA");
+  const std::string model = folder / "llama.gguf";
+  REQUIRE(Dapple(folder, "convert " + data + "/llama --type f32 -o " + model)
+              .code == 0);
+  CHECK(Dapple(folder, "eval logits " + data + "/mistral -m " + model).code ==
+        1);
+}
+
+TEST_CASE("each sentence of a quoted summary is the document's, once") {
+  const Folder folder;
+  const std::string prose = Prose(700);
+  const std::string document = folder.Write("prose.txt", prose);
+  const Outcome outcome =
+      Dapple(folder, "summarize --length short " + document);
+  REQUIRE(outcome.code == 0);
+  std::istringstream lines(outcome.out);
+  std::string line;
+  std::vector<std::string> seen;
+  while (std::getline(lines, line)) {
+    const size_t mark = line.find(" [\u00B6");
+    REQUIRE(mark != std::string::npos);
+    const std::string sentence = line.substr(0, mark);
+    CHECK(prose.find(sentence) != std::string::npos);
+    CHECK(std::find(seen.begin(), seen.end(), sentence) == seen.end());
+    seen.push_back(sentence);
+  }
+  CHECK(seen.size() >= 2);
+  CHECK(seen.size() <= 3);
+}
+
+TEST_CASE("a needle is found with everything kept, and with a tenth") {
+  const Folder folder;
+  const std::string needle =
+      "One of the special magic numbers for lighthouse is: 4815162. ";
+  const std::string prompt = folder.Write(
+      "prompt.txt",
+      "A special magic number is hidden within the following text. Make sure "
+      "to memorize it. I will quiz you about the number afterwards.\n" +
+          Prose(300) + needle + Prose(400) +
+          "\nWhat is the special magic number for lighthouse mentioned in the "
+          "provided text?");
+  const std::string report = folder / "report.json";
+  for (const char* keep : {"auto", "10%"}) {
+    const Outcome outcome = Dapple(
+        folder, "generate -n 12 --keep " + std::string(keep) + " -f " + prompt +
+                    " --report " + report +
+                    " --lead-in 'The special magic number for lighthouse "
+                    "mentioned in the provided text is'");
+    CHECK(outcome.code == 0);
+    CHECK(outcome.out.find("4815162") != std::string::npos);
+    CHECK(outcome.err.find("kept") != std::string::npos);
+  }
+  // One object a line: the second run was appended.
+  std::istringstream lines(ReadAll(report));
+  std::string line;
+  std::vector<nlohmann::json> reports;
+  while (std::getline(lines, line))
+    reports.push_back(nlohmann::json::parse(line));
+  REQUIRE(reports.size() == 2);
+  CHECK(reports[0]["kept_share"].get<double>() == 1.0);
+  CHECK(reports[1]["kept_share"].get<double>() < 0.11);
+  CHECK(reports[1]["kept_tokens"].size() == 12);
+  CHECK(reports[1]["coverage"].size() == 12);
+  for (const auto& json : reports) {
+    CHECK(json["prompt_tokens"].get<size_t>() > 500);
+    CHECK(json["planned_bytes"].get<uint64_t>() >
+          json["arena_bytes"].get<uint64_t>());
+  }
+}
+
+TEST_CASE("standard input is a document, several files get a summary each") {
+  const Folder folder;
+  const std::string a = folder.Write("a.txt", Prose(60));
+  const std::string b = folder.Write("b.txt", Prose(120));
+  const Outcome both = Dapple(
+      folder, "summarize --length short --json " + a + " /nonexistent " + b);
+  CHECK(both.code == 1);  // one of three is missing; the others are done
+  std::istringstream lines(both.out);
+  std::string line;
+  std::vector<std::string> files;
+  while (std::getline(lines, line))
+    files.push_back(nlohmann::json::parse(line)["file"]);
+  CHECK(files == std::vector<std::string>{a, b});
+  const std::string from_stdin = folder / "stdin.json";
+  const std::string command = "'" + Env("DAPPLE_BINARY") +
+                              "' summarize --length short --json - <" + a +
+                              " >" + from_stdin + " 2>/dev/null";
+  CHECK(std::system(command.c_str()) == 0);
+  CHECK(nlohmann::json::parse(ReadAll(from_stdin))["file"] == "-");
+}
+
+}  // namespace
