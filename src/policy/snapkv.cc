@@ -41,8 +41,9 @@ class PyramidKvPolicy : public SnapKvPolicy {
       most = length - window;
       least = 2 * mean - most;
     }
-    const size_t step = layers > 1 ? (most - least) / (layers - 1) : 0;
-    return window + most - step * layer;
+    if (layers == 1) return keep;
+    // Interpolated, not stepped, so that the mean over layers is `keep`.
+    return window + most - (most - least) * layer / (layers - 1);
   }
 };
 
