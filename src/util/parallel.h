@@ -5,7 +5,7 @@
 // a loop ends when its *items* are done, not when every thread has come by: a
 // thread that the system has put aside costs nothing unless it holds an item.
 // (An OpenMP barrier waits for all threads: with two threads on a machine busy
-// with compilers, decoding at 10 k tokens ran at 3 tokens/s, and at 32 so.)
+// with compilers, decoding at 10 k tokens ran at 3 tokens/s that way, 32 now.)
 //
 // Owns a few hundred bytes; the OpenMP runtime owns the team's stacks.
 #ifndef DAPPLE_UTIL_PARALLEL_H_
