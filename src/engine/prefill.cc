@@ -162,7 +162,11 @@ Status SessionImpl::PrefillLayers(const PrefillHooks& hooks) {
       } else {
         LoadResidual(first, rows);
       }
-      layer_.Prefill(weights, packed, *gemm_, first, rows, needed,
+      DecoderLayer::Tile rows_of_pass;
+      rows_of_pass.slot = rows_of_pass.position = first;
+      rows_of_pass.rows = rows;
+      rows_of_pass.needed = needed;
+      layer_.Prefill(weights, packed, *gemm_, rows_of_pass,
                      staged ? staging_.Runs(0) : variants_[0].Runs(layer),
                      probe, space_.layer);
       if (!last) {

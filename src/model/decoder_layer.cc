@@ -159,9 +159,10 @@ void DecoderLayer::CaptureProbe(const ProbeCapture& probe,
 
 void DecoderLayer::Prefill(const LayerWeights& weights,
                            const PackedLayer& packed, const Gemm& gemm,
-                           size_t first, size_t rows, size_t needed,
-                           std::span<const KvRun> kv, const ProbeCapture& probe,
+                           const Tile& tile, std::span<const KvRun> kv,
+                           const ProbeCapture& probe,
                            const LayerScratch& s) const {
+  const size_t first = tile.slot, rows = tile.rows;
   const size_t d = config_.width, q_width = config_.query_width();
   const size_t kv_width = config_.kv_width(), ffn = config_.ffn_width;
   const size_t half = rope_.half();
@@ -184,14 +185,21 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   };
 
   // Keys and values of every row; the rest only from row `from` of the tile.
-  const size_t from = needed <= first ? 0 : std::min(needed - first, rows);
+  const size_t from =
+      tile.needed <= first ? 0 : std::min(tile.needed - first, rows);
   const size_t wanted = rows - from;
   norm(weights.attention_norm, 0);
   multiply(weights.key, packed.key, s.a.data(), rows, s.k.data());
   multiply(weights.value, packed.value, s.a.data(), rows, s.v.data());
   if (wanted != 0)
     multiply(weights.query, packed.query, &s.a[from * d], wanted, s.b.data());
-  rope_.Fill(first, rows, s.cos.data(), s.sin.data());
+  // Rows of the prompt, then pseudo tokens, whose positions may jump.
+  const size_t plain =
+      tile.pseudo_slot <= first ? 0 : std::min(rows, tile.pseudo_slot - first);
+  rope_.Fill(tile.position, plain, s.cos.data(), s.sin.data());
+  if (plain < rows)
+    rope_.Fill(tile.pseudo_position + first + plain - tile.pseudo_slot,
+               rows - plain, &s.cos[plain * half], &s.sin[plain * half]);
   ForRowBlocks(parallel_, rows, [&](size_t row, size_t count) {
     kernels::Rope(&s.k[row * kv_width], count, kv_width, config_.kv_heads,
                   config_.head_dim, config_.rope.dims, config_.rope.pairs,

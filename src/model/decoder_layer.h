@@ -8,6 +8,7 @@
 #define DAPPLE_MODEL_DECODER_LAYER_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "gemm/gemm.h"
@@ -39,13 +40,13 @@ struct LayerScratch {
 
 // What eviction wants of a layer's prefill, beside its keys and values.
 struct ProbeCapture {
-  // Rotated queries of rows [first, first + rows) are copied out: [rows,
+  // Rotated queries of slots [first, first + rows) are copied out: [rows,
   // query_width].
   size_t first = 0;
   size_t rows = 0;
   std::span<float> queries;
   // Where not empty: every prompt row's attention is added up per key, for
-  // each KV head: [kv_heads, prompt]. Rows from `prompt` on do not count.
+  // each KV head: [kv_heads, prompt]. Slots from `prompt` on do not count.
   std::span<float> column_sums;
   size_t prompt = 0;
   std::span<float> score_scratch;  // [threads, score_stride]
@@ -78,14 +79,23 @@ class DecoderLayer {
   PackedLayer Pack(const LayerWeights& weights, const Gemm& gemm,
                    std::span<std::byte> memory) const;
 
-  // Rows first … first + rows - 1 of the prompt, whose residual is in
-  // scratch.x. Appends their keys and values to `kv` (rows before `first` are
-  // there), then updates scratch.x for the rows from `needed` on (a row index
-  // of the prompt): earlier rows are only wanted for their KV.
+  // Consecutive rows of a prefill pass. Slots count keys in the staging: those
+  // that a pass begins with, then one a row.
+  struct Tile {
+    size_t slot = 0;      // of the first row; earlier slots are filled
+    size_t rows = 0;      // their residual is in scratch.x
+    size_t needed = 0;    // slots before this one are only wanted for their KV
+    size_t position = 0;  // rotary, of the first row; then one up a row, but
+    // rows whose slot is pseudo_slot or later are pseudo tokens, from
+    // pseudo_position on.
+    size_t pseudo_slot = SIZE_MAX;
+    size_t pseudo_position = 0;
+  };
+  // Appends the rows' keys and values to `kv`, then updates scratch.x for the
+  // rows that are needed.
   void Prefill(const LayerWeights& weights, const PackedLayer& packed,
-               const Gemm& gemm, size_t first, size_t rows, size_t needed,
-               std::span<const KvRun> kv, const ProbeCapture& probe,
-               const LayerScratch& scratch) const;
+               const Gemm& gemm, const Tile& tile, std::span<const KvRun> kv,
+               const ProbeCapture& probe, const LayerScratch& scratch) const;
 
   // Where a decoded token stands.
   struct DecodeStep {
