@@ -192,7 +192,7 @@ void Prefill(benchmark::State& state) {
   for (auto _ : state)
     parallel.For(threads, [&](size_t item, int thread) {
       PrefillAttention(
-          kv, q.data(), width, rows, group, count - rows, scale,
+          kv, q.data(), width, rows, group, count - rows, {scale},
           scratch.data() + static_cast<size_t>(thread) * scratch_size,
           out.data() + item * rows * width, width);
     });
@@ -223,7 +223,7 @@ void ProbeScore(benchmark::State& state) {
     parallel.For(threads, [&](size_t item, int thread) {
       AddProbeScores(
           cache.keys.data(), dim, q.data(), width, rows, group, scored, scored,
-          scale, 1.0f,
+          {scale}, 1.0f,
           scratch.data() + static_cast<size_t>(thread) * scratch_size,
           scores.data() + item * scored);
     });
@@ -251,7 +251,7 @@ void Decode(benchmark::State& state) {
       const KvHeadView<F16> kv{cache.keys.data() + h * count * dim,
                                cache.values.data() + h * count * dim, dim};
       DecodeAttention(
-          kv, q.data(), group, count, scale,
+          kv, q.data(), group, count, {scale},
           scratch.data() + static_cast<size_t>(thread) * scratch_size,
           out.data() + h * group * dim);
     });

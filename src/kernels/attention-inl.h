@@ -17,6 +17,8 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "kernels/attention_params.h"
+#include "kernels/exp-inl.h"
 #include "kernels/load-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -51,6 +53,23 @@ HWY_INLINE void StageRows(const T* rows, size_t count, size_t padded,
     for (size_t i = 0; i < stride; ++i) out[i] = 0.0f;
     out += stride;
   }
+}
+
+// What queries are multiplied with, so that their products with keys are logits
+// in units of log2, or what CapLogits makes these of.
+HWY_INLINE float QueryFactor(const AttentionParams& params) {
+  return params.softcap == 0.0f ? params.scale * kLog2E
+                                : params.scale / params.softcap;
+}
+
+// softcap * log2(e) * tanh(scores). scores: [count], aligned, with room for
+// whole vectors.
+inline HWY_NOINLINE void CapLogits(float softcap, size_t count,
+                                   float* HWY_RESTRICT scores) {
+  const hn::ScalableTag<float> d;
+  const auto factor = hn::Set(d, softcap * kLog2E);
+  for (size_t i = 0; i < count; i += hn::Lanes(d))
+    hn::Store(hn::Mul(factor, Tanh(d, hn::Load(d, scores + i))), d, scores + i);
 }
 
 // The first 64-byte boundary at or after p.

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 
+#include "kernels/attention_params.h"
 #include "util/half.h"
 
 namespace dapple::kernels {
@@ -33,36 +34,40 @@ size_t DecodeAttentionScratch(size_t group, size_t head_dim);
 
 // Causal attention of `rows` query positions of one KV head's group. Query row
 // r sees keys [0, first_visible + r], i.e. first_visible is the index of the
-// newest key that row 0 sees; keys of the tile itself are already staged.
+// newest key that row 0 sees; keys of the tile itself are already staged. Keys
+// that a sliding window hides from every row are not read.
 // q: [rows, group, head_dim] at q + r * q_stride (rotated, not scaled).
-// out: like q, at out + r * out_stride. scale multiplies q·k.
+// out: like q, at out + r * out_stride.
 // scratch: PrefillAttentionScratch floats, any alignment. Deterministic: a
 // row's result does not depend on `rows` (keys and values being finite).
 template <class T>
 void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
                       size_t rows, size_t group, size_t first_visible,
-                      float scale, float* scratch, float* out,
+                      const AttentionParams& params, float* scratch, float* out,
                       size_t out_stride);
 
-// One position: every query of the group over all `count` keys.
+// One position: every query of the group over all `count` keys, or the newest
+// params.window of them.
 // q, out: [group, head_dim].
 template <class T>
 void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
-                     size_t count, float scale, float* scratch, float* out);
+                     size_t count, const AttentionParams& params,
+                     float* scratch, float* out);
 
 template <>
 void PrefillAttention<F16>(const KvHeadView<F16>&, const float*, size_t, size_t,
-                           size_t, size_t, float, float*, float*, size_t);
+                           size_t, size_t, const AttentionParams&, float*,
+                           float*, size_t);
 template <>
 void PrefillAttention<float>(const KvHeadView<float>&, const float*, size_t,
-                             size_t, size_t, size_t, float, float*, float*,
-                             size_t);
+                             size_t, size_t, size_t, const AttentionParams&,
+                             float*, float*, size_t);
 template <>
 void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t, size_t,
-                          float, float*, float*);
+                          const AttentionParams&, float*, float*);
 template <>
 void DecodeAttention<float>(const KvHeadView<float>&, const float*, size_t,
-                            size_t, float, float*, float*);
+                            size_t, const AttentionParams&, float*, float*);
 
 }  // namespace dapple::kernels
 

@@ -228,13 +228,18 @@ HWY_INLINE void UpdateQuery(float* scores, size_t keys, size_t stride,
 
 template <class T>
 HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
-                                    size_t group, size_t count, float scale,
+                                    size_t group, size_t all_keys,
+                                    const AttentionParams& params,
                                     float* scratch, float* out) {
   const DK d;
   const size_t n = hn::Lanes(d);
   const size_t dim = kv.head_dim;
   const size_t stride = RoundUpToLanes(dim);
   const size_t staged_keys = KeysPerBlock(dim);
+  const size_t first_seen = params.FirstSeen(all_keys);
+  const size_t count = all_keys - first_seen;
+  const T* all_k = kv.keys + first_seen * dim;
+  const T* all_v = kv.values + first_seen * dim;
   // Rows that are not whole vectors are staged as float and padded first.
   // Staging all, to convert a key once for more than kQueries queries, pays
   // only where there is no instruction for it: the block is still in L1.
@@ -250,7 +255,7 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
   float* sum = max + group;                        // [group]
 
   StageRows(q, group, group, dim, stride, queries);
-  const VK factor = hn::Set(d, scale * kLog2E);
+  const VK factor = hn::Set(d, QueryFactor(params));
   for (size_t i = 0; i < group * stride; i += n)
     hn::Store(hn::Mul(hn::Load(d, queries + i), factor), d, queries + i);
   std::fill(o, o + group * stride, 0.0f);
@@ -259,8 +264,8 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
 
   for (size_t first = 0; first < count; first += kDecodeKeys) {
     const size_t keys = std::min(kDecodeKeys, count - first);
-    const T* k = kv.keys + first * dim;
-    const T* v = kv.values + first * dim;
+    const T* k = all_k + first * dim;
+    const T* v = all_v + first * dim;
     if (direct) {
       DotKeysGroup(queries, group, k, v, keys, stride, scores);
     } else {
@@ -272,6 +277,10 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
       }
     }
 
+    if (params.softcap != 0.0f) {
+      for (size_t g = 0; g < group; ++g)
+        CapLogits(params.softcap, keys, scores + g * kScoreStride);
+    }
     for (size_t g = 0; g < group; ++g)
       UpdateQuery(scores + g * kScoreStride, keys, stride, max + g, sum + g,
                   o + g * stride);

@@ -13,13 +13,15 @@ namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 
 void DecodeF16(const KvHeadView<F16>& kv, const float* q, size_t group,
-               size_t count, float scale, float* scratch, float* out) {
-  DecodeAttentionHead(kv, q, group, count, scale, scratch, out);
+               size_t count, const AttentionParams& params, float* scratch,
+               float* out) {
+  DecodeAttentionHead(kv, q, group, count, params, scratch, out);
 }
 
 void DecodeFloat(const KvHeadView<float>& kv, const float* q, size_t group,
-                 size_t count, float scale, float* scratch, float* out) {
-  DecodeAttentionHead(kv, q, group, count, scale, scratch, out);
+                 size_t count, const AttentionParams& params, float* scratch,
+                 float* out) {
+  DecodeAttentionHead(kv, q, group, count, params, scratch, out);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -44,16 +46,18 @@ size_t DecodeAttentionScratch(size_t group, size_t head_dim) {
 
 template <>
 void DecodeAttention<F16>(const KvHeadView<F16>& kv, const float* q,
-                          size_t group, size_t count, float scale,
-                          float* scratch, float* out) {
-  HWY_DYNAMIC_DISPATCH(DecodeF16)(kv, q, group, count, scale, scratch, out);
+                          size_t group, size_t count,
+                          const AttentionParams& params, float* scratch,
+                          float* out) {
+  HWY_DYNAMIC_DISPATCH(DecodeF16)(kv, q, group, count, params, scratch, out);
 }
 
 template <>
 void DecodeAttention<float>(const KvHeadView<float>& kv, const float* q,
-                            size_t group, size_t count, float scale,
-                            float* scratch, float* out) {
-  HWY_DYNAMIC_DISPATCH(DecodeFloat)(kv, q, group, count, scale, scratch, out);
+                            size_t group, size_t count,
+                            const AttentionParams& params, float* scratch,
+                            float* out) {
+  HWY_DYNAMIC_DISPATCH(DecodeFloat)(kv, q, group, count, params, scratch, out);
 }
 
 }  // namespace dapple::kernels

@@ -43,6 +43,13 @@ inline constexpr size_t kTile = 4;  // 16 registers
 inline constexpr size_t kTile = 8;  // 32 registers
 #endif
 
+// params.window for comparisons of key indices, which are below 2^31.
+HWY_INLINE int32_t WindowLanes(const AttentionParams& params) {
+  constexpr size_t kAll = std::numeric_limits<int32_t>::max();
+  return static_cast<int32_t>(
+      params.window == 0 ? kAll : std::min(params.window, kAll));
+}
+
 // Strip of queries [begin, begin + vectors * Lanes).
 struct Strip {
   size_t begin;
@@ -54,6 +61,8 @@ struct Strip {
   float* max;           // [width]
   float* sum;           // [width]
   int32_t* last_key;    // [width] newest key that each lane sees
+  size_t first_seen;    // oldest key that any query of the strip sees
+  size_t all_seen;      // oldest key that every query sees
 };
 
 // acc[i][v] += Σ_t a(i, t) b[t][v], t in order. a(i, t) is a[i * stride + t]
@@ -109,7 +118,8 @@ HWY_INLINE void ScoreKeys(const float* k, size_t keys, size_t dim,
 // maximum; correction: [kV * Lanes], by which older sums must be multiplied.
 template <size_t kV>
 HWY_INLINE void UpdateSoftmax(const Strip& strip, size_t first_key, size_t keys,
-                              float* scores, float* correction) {
+                              int32_t window, float* scores,
+                              float* correction) {
   const DQ d;
   const hn::RebindToSigned<DQ> di32;
   const size_t n = hn::Lanes(d);
@@ -117,8 +127,9 @@ HWY_INLINE void UpdateSoftmax(const Strip& strip, size_t first_key, size_t keys,
   HWY_UNROLL(3)
   for (size_t v = 0; v < kV; ++v) max[v] = hn::Load(d, strip.max + v * n);
 
-  if (first_key + keys > strip.all_visible) {
+  if (first_key + keys > strip.all_visible || first_key < strip.all_seen) {
     const VQ minus_inf = hn::Neg(hn::Inf(d));
+    const auto window_keys = hn::Set(di32, window);
     hn::Vec<decltype(di32)> last[kV];
     HWY_UNROLL(3)
     for (size_t v = 0; v < kV; ++v)
@@ -128,8 +139,10 @@ HWY_INLINE void UpdateSoftmax(const Strip& strip, size_t first_key, size_t keys,
       HWY_UNROLL(3)
       for (size_t v = 0; v < kV; ++v) {
         float* s = scores + (j * kV + v) * n;
-        const auto hidden = hn::RebindMask(d, hn::Gt(key, last[v]));
-        const VQ masked = hn::IfThenElse(hidden, minus_inf, hn::Load(d, s));
+        const auto hidden = hn::Or(hn::Gt(key, last[v]),
+                                   hn::Ge(hn::Sub(last[v], window_keys), key));
+        const VQ masked = hn::IfThenElse(hn::RebindMask(d, hidden), minus_inf,
+                                         hn::Load(d, s));
         hn::Store(masked, d, s);
         max[v] = hn::Max(max[v], masked);
       }
@@ -193,10 +206,14 @@ HWY_INLINE void AddValues(const float* values, size_t keys, size_t dim,
 template <size_t kV>
 HWY_NOINLINE void AttendBlock(const Strip& strip, const float* k,
                               const float* values, size_t first_key,
-                              size_t keys, size_t dim, float* scores) {
+                              size_t keys, size_t dim,
+                              const AttentionParams& params, float* scores) {
   HWY_ALIGN float correction[kV * hn::MaxLanes(DQ())];
   ScoreKeys<kV>(k, keys, dim, strip.q, scores);
-  UpdateSoftmax<kV>(strip, first_key, keys, scores, correction);
+  if (params.softcap != 0.0f)
+    CapLogits(params.softcap, keys * kV * hn::Lanes(DQ()), scores);
+  UpdateSoftmax<kV>(strip, first_key, keys, WindowLanes(params), scores,
+                    correction);
   AddValues<kV>(values, keys, dim, scores, correction, strip.o);
 }
 
@@ -212,7 +229,8 @@ struct QueryBlock {
 
 // Fills the strip's q (scaled), visibility and start values. Lanes past the
 // last query repeat the last row's visibility with q = 0.
-HWY_INLINE void PackStrip(const QueryBlock& block, float scale, Strip& strip) {
+HWY_INLINE void PackStrip(const QueryBlock& block, float factor,
+                          const Strip& strip) {
   const size_t width = strip.vectors * hn::Lanes(DQ());
   const size_t queries = block.rows * block.group;
   for (size_t lane = 0; lane < width; ++lane) {
@@ -225,11 +243,9 @@ HWY_INLINE void PackStrip(const QueryBlock& block, float scale, Strip& strip) {
     const float* q =
         block.q + row * block.q_stride + query % block.group * block.dim;
     for (size_t i = 0; i < block.dim; ++i)
-      strip.q[i * width + lane] = real ? q[i] * scale : 0.0f;
+      strip.q[i * width + lane] = real ? q[i] * factor : 0.0f;
   }
   std::fill(strip.o, strip.o + block.dim * width, 0.0f);
-  strip.all_visible = static_cast<size_t>(strip.last_key[0]) + 1;
-  strip.some_visible = static_cast<size_t>(strip.last_key[width - 1]) + 1;
 }
 
 HWY_INLINE void UnpackStrip(const QueryBlock& block, const Strip& strip,
@@ -251,7 +267,8 @@ HWY_INLINE void UnpackStrip(const QueryBlock& block, const Strip& strip,
 
 template <class T>
 HWY_INLINE void PrefillAttentionBlock(const KvHeadView<T>& kv,
-                                      const QueryBlock& block, float scale,
+                                      const QueryBlock& block,
+                                      const AttentionParams& params,
                                       float* scratch, float* out,
                                       size_t out_stride) {
   const size_t n = hn::Lanes(DQ());
@@ -269,7 +286,9 @@ HWY_INLINE void PrefillAttentionBlock(const KvHeadView<T>& kv,
   float* scores = next;
   next += keys_a_block * kStripVectors * n;
 
-  for (size_t first = 0; first < total_keys; first += keys_a_block) {
+  const size_t start =
+      params.FirstSeen(block.first_visible + 1) / keys_a_block * keys_a_block;
+  for (size_t first = start; first < total_keys; first += keys_a_block) {
     const size_t keys = std::min(keys_a_block, total_keys - first);
     const size_t padded = (keys + kTile - 1) / kTile * kTile;
     StageRows(kv.keys + first * dim, keys, padded, dim, dim, k);
@@ -287,19 +306,23 @@ HWY_INLINE void PrefillAttentionBlock(const KvHeadView<T>& kv,
       strip.sum = strip.max + width;
       strip.last_key = reinterpret_cast<int32_t*>(strip.sum + width);
       strip_memory = strip.sum + 2 * width;
-      if (first == 0) PackStrip(block, scale * kLog2E, strip);
+      if (first == start) PackStrip(block, QueryFactor(params), strip);
       strip.all_visible = static_cast<size_t>(strip.last_key[0]) + 1;
       strip.some_visible = static_cast<size_t>(strip.last_key[width - 1]) + 1;
 
-      // Blocks that are wholly in the strip's future are skipped, not masked.
-      if (first < strip.some_visible) {
+      strip.first_seen = params.FirstSeen(strip.all_visible);
+      strip.all_seen = params.FirstSeen(strip.some_visible);
+
+      // Blocks that are wholly in the strip's future, or before its window,
+      // are skipped, not masked.
+      if (first < strip.some_visible && first + keys > strip.first_seen) {
         const size_t seen = std::min(keys, strip.some_visible - first);
         if (strip.vectors == 3)
-          AttendBlock<3>(strip, k, values, first, seen, dim, scores);
+          AttendBlock<3>(strip, k, values, first, seen, dim, params, scores);
         else if (strip.vectors == 2)
-          AttendBlock<2>(strip, k, values, first, seen, dim, scores);
+          AttendBlock<2>(strip, k, values, first, seen, dim, params, scores);
         else
-          AttendBlock<1>(strip, k, values, first, seen, dim, scores);
+          AttendBlock<1>(strip, k, values, first, seen, dim, params, scores);
       }
       if (first + keys == total_keys)
         UnpackStrip(block, strip, out, out_stride);

@@ -13,19 +13,21 @@ namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 
 void PrefillF16(const KvHeadView<F16>& kv, const float* q, size_t q_stride,
-                size_t rows, size_t group, size_t first_visible, float scale,
-                float* scratch, float* out, size_t out_stride) {
+                size_t rows, size_t group, size_t first_visible,
+                const AttentionParams& params, float* scratch, float* out,
+                size_t out_stride) {
   PrefillAttentionBlock(
       kv, QueryBlock{q, q_stride, rows, group, kv.head_dim, first_visible},
-      scale, scratch, out, out_stride);
+      params, scratch, out, out_stride);
 }
 
 void PrefillFloat(const KvHeadView<float>& kv, const float* q, size_t q_stride,
-                  size_t rows, size_t group, size_t first_visible, float scale,
-                  float* scratch, float* out, size_t out_stride) {
+                  size_t rows, size_t group, size_t first_visible,
+                  const AttentionParams& params, float* scratch, float* out,
+                  size_t out_stride) {
   PrefillAttentionBlock(
       kv, QueryBlock{q, q_stride, rows, group, kv.head_dim, first_visible},
-      scale, scratch, out, out_stride);
+      params, scratch, out, out_stride);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -51,20 +53,21 @@ size_t PrefillAttentionScratch(size_t max_rows, size_t group, size_t head_dim) {
 template <>
 void PrefillAttention<F16>(const KvHeadView<F16>& kv, const float* q,
                            size_t q_stride, size_t rows, size_t group,
-                           size_t first_visible, float scale, float* scratch,
-                           float* out, size_t out_stride) {
+                           size_t first_visible, const AttentionParams& params,
+                           float* scratch, float* out, size_t out_stride) {
   HWY_DYNAMIC_DISPATCH(PrefillF16)
-  (kv, q, q_stride, rows, group, first_visible, scale, scratch, out,
+  (kv, q, q_stride, rows, group, first_visible, params, scratch, out,
    out_stride);
 }
 
 template <>
 void PrefillAttention<float>(const KvHeadView<float>& kv, const float* q,
                              size_t q_stride, size_t rows, size_t group,
-                             size_t first_visible, float scale, float* scratch,
+                             size_t first_visible,
+                             const AttentionParams& params, float* scratch,
                              float* out, size_t out_stride) {
   HWY_DYNAMIC_DISPATCH(PrefillFloat)
-  (kv, q, q_stride, rows, group, first_visible, scale, scratch, out,
+  (kv, q, q_stride, rows, group, first_visible, params, scratch, out,
    out_stride);
 }
 

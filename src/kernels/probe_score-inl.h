@@ -51,10 +51,13 @@ struct ProbeStrip {
   float* max;           // [width]
   float* sum;           // [width]; after pass 1 its inverse
   float* last_key;      // [width] bits of int32_t: newest key a lane sees
+  size_t first_seen;    // oldest key that any query of the strip sees
+  size_t all_seen;      // oldest key that every query sees
 };
 
 // Strip `index` in the memory that starts at `strips`.
-HWY_INLINE ProbeStrip StripAt(const ProbeQueries& queries, size_t index,
+HWY_INLINE ProbeStrip StripAt(const ProbeQueries& queries,
+                              const AttentionParams& params, size_t index,
                               float* strips) {
   const size_t n = hn::Lanes(DQ());
   const size_t count = queries.rows * queries.group;
@@ -65,6 +68,8 @@ HWY_INLINE ProbeStrip StripAt(const ProbeQueries& queries, size_t index,
   const size_t last = std::min(begin + width, count) - 1;
   strip.all_visible = queries.first_visible + begin / queries.group + 1;
   strip.some_visible = queries.first_visible + last / queries.group + 1;
+  strip.first_seen = params.FirstSeen(strip.all_visible);
+  strip.all_seen = params.FirstSeen(strip.some_visible);
   strip.q = strips + begin * (queries.dim + 3);
   strip.max = strip.q + queries.dim * width;
   strip.sum = strip.max + width;
@@ -116,18 +121,21 @@ HWY_INLINE void ClampScores(float* scores, size_t count) {
 
 // -inf for each key that a lane does not see. scores: [keys, kV * Lanes].
 template <size_t kV>
-HWY_INLINE void HideFuture(const ProbeStrip& strip, size_t first_key,
-                           size_t keys, float* scores) {
+HWY_INLINE void HideUnseen(const ProbeStrip& strip, size_t first_key,
+                           size_t keys, int32_t window, float* scores) {
   const DQ d;
   const hn::RebindToSigned<DQ> di32;
   const size_t n = hn::Lanes(d);
   const VQ minus_inf = hn::Neg(hn::Inf(d));
+  const auto window_keys = hn::Set(di32, window);
   for (size_t j = 0; j < keys; ++j) {
     const auto key = hn::Set(di32, static_cast<int32_t>(first_key + j));
     for (size_t v = 0; v < kV; ++v) {
       float* s = scores + (j * kV + v) * n;
       const auto last = hn::BitCast(di32, hn::Load(d, strip.last_key + v * n));
-      const auto hidden = hn::RebindMask(d, hn::Gt(key, last));
+      const auto hidden = hn::RebindMask(
+          d,
+          hn::Or(hn::Gt(key, last), hn::Ge(hn::Sub(last, window_keys), key)));
       hn::Store(hn::IfThenElse(hidden, minus_inf, hn::Load(d, s)), d, s);
     }
   }
@@ -140,6 +148,8 @@ struct ProbeBlock {
   size_t keys;
   size_t dim;
   bool clamp;
+  float softcap;
+  int32_t window;
   float* scores;    // [keys padded to kTile, kStripVectors * Lanes]
   float* key_sums;  // [keys, Lanes] probabilities, to be added over the lanes
 };
@@ -149,8 +159,10 @@ HWY_INLINE void ScoreProbes(const ProbeStrip& strip, const ProbeBlock& block,
                             size_t seen) {
   ScoreKeys<kV>(block.k, seen, block.dim, strip.q, block.scores);
   if (block.clamp) ClampScores(block.scores, seen * kV * hn::Lanes(DQ()));
-  if (block.first + seen > strip.all_visible)
-    HideFuture<kV>(strip, block.first, seen, block.scores);
+  if (block.softcap != 0.0f)
+    CapLogits(block.softcap, seen * kV * hn::Lanes(DQ()), block.scores);
+  if (block.first + seen > strip.all_visible || block.first < strip.all_seen)
+    HideUnseen<kV>(strip, block.first, seen, block.window, block.scores);
 }
 
 // Pass 1: the strip's maxima and sums take in the block's first `seen` keys.
@@ -228,20 +240,24 @@ HWY_INLINE float LargestKey(const float*) { return FLT_MAX; }
 
 template <class T>
 HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
-                                  size_t scored, float scale, float weight,
-                                  float* scratch, float* out) {
+                                  size_t scored, const AttentionParams& params,
+                                  float weight, float* scratch, float* out) {
   const DQ d;
   const size_t n = hn::Lanes(d);
   const size_t dim = queries.dim;
   const size_t count = queries.rows * queries.group;
   if (count == 0 || scored == 0) return;
   const size_t visible = queries.first_visible + queries.rows;
+  const size_t start =
+      params.FirstSeen(queries.first_visible + 1) / kProbeKeys * kProbeKeys;
 
   // Each part is a multiple of 16 floats: all stay aligned.
   float* k = AlignUp(scratch);
   ProbeBlock block;
   block.k = k;
   block.dim = dim;
+  block.softcap = params.softcap;
+  block.window = WindowLanes(params);
   block.scores = k + kProbeKeys * dim;
   block.key_sums = block.scores + kProbeKeys * kStripVectors * n;
   float* strips = block.key_sums + kProbeKeys * n;
@@ -250,13 +266,14 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
 
   float magnitude = 0.0f;
   for (size_t s = 0; s < strip_count; ++s)
-    magnitude = std::max(magnitude, PackProbes(queries, s, scale * kLog2E,
-                                               StripAt(queries, s, strips)));
+    magnitude =
+        std::max(magnitude, PackProbes(queries, s, QueryFactor(params),
+                                       StripAt(queries, params, s, strips)));
   block.clamp = !(magnitude * LargestKey(keys) < FLT_MAX / 2);
 
   for (const bool summing : {true, false}) {
     const size_t end = summing ? visible : std::min(scored, visible);
-    for (size_t first = 0; first < end; first += kProbeKeys) {
+    for (size_t first = start; first < end; first += kProbeKeys) {
       block.first = first;
       block.keys = std::min(kProbeKeys, end - first);
       const size_t padded = (block.keys + kTile - 1) / kTile * kTile;
@@ -265,9 +282,12 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
         std::fill(block.key_sums, block.key_sums + block.keys * n, 0.0f);
 
       for (size_t s = 0; s < strip_count; ++s) {
-        const ProbeStrip strip = StripAt(queries, s, strips);
-        // Blocks that are wholly in the strip's future are skipped.
-        if (first >= strip.some_visible) continue;
+        const ProbeStrip strip = StripAt(queries, params, s, strips);
+        // Blocks that are wholly in the strip's future, or before its window,
+        // are skipped.
+        if (first >= strip.some_visible ||
+            first + block.keys <= strip.first_seen)
+          continue;
         const size_t seen = std::min(block.keys, strip.some_visible - first);
         const auto run = [&](auto vectors) HWY_ATTR {
           constexpr size_t kV = decltype(vectors)::value;
@@ -290,7 +310,8 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
     }
     if (summing)
       for (size_t s = 0; s < strip_count; ++s)
-        InvertSums(count - s * kStripVectors * n, StripAt(queries, s, strips));
+        InvertSums(count - s * kStripVectors * n,
+                   StripAt(queries, params, s, strips));
   }
 }
 

@@ -15,20 +15,22 @@ namespace HWY_NAMESPACE {
 
 void ProbeScoresF16(const F16* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, float* scratch, float* scores) {
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight, float* scratch,
+                    float* scores) {
   AddProbeScoresAll(
       keys, ProbeQueries{q, q_stride, rows, group, head_dim, first_visible},
-      scored, scale, weight, scratch, scores);
+      scored, params, weight, scratch, scores);
 }
 
 void ProbeScoresFloat(const float* keys, size_t head_dim, const float* q,
                       size_t q_stride, size_t rows, size_t group,
-                      size_t first_visible, size_t scored, float scale,
-                      float weight, float* scratch, float* scores) {
+                      size_t first_visible, size_t scored,
+                      const AttentionParams& params, float weight,
+                      float* scratch, float* scores) {
   AddProbeScoresAll(
       keys, ProbeQueries{q, q_stride, rows, group, head_dim, first_visible},
-      scored, scale, weight, scratch, scores);
+      scored, params, weight, scratch, scores);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -52,19 +54,21 @@ size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim) {
 
 void AddProbeScores(const F16* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, float* scratch, float* scores) {
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight, float* scratch,
+                    float* scores) {
   HWY_DYNAMIC_DISPATCH(ProbeScoresF16)
-  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, scale,
+  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, params,
    weight, scratch, scores);
 }
 
 void AddProbeScores(const float* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, float* scratch, float* scores) {
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight, float* scratch,
+                    float* scores) {
   HWY_DYNAMIC_DISPATCH(ProbeScoresFloat)
-  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, scale,
+  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, params,
    weight, scratch, scores);
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 
+#include "kernels/attention_params.h"
 #include "util/half.h"
 
 namespace dapple::kernels {
@@ -17,8 +18,9 @@ namespace dapple::kernels {
 size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim);
 
 // scores[j] += weight × Σ over rows r and the group's queries of
-// softmax_j(scale × q·k), for j < scored. keys: [count, head_dim] with count >=
-// first_visible + rows; query row r sees keys [0, first_visible + r], which
+// softmax_j(logits), for j < scored. keys: [count, head_dim] with count >=
+// first_visible + rows; query row r sees keys [0, first_visible + r] (or
+// the newest params.window of them), which
 // take part in the softmax whether or not they are scored (DapQ's pseudo
 // tokens see the pseudo tokens before them). q: [rows, group, head_dim] at
 // q + r * q_stride (rotated, not scaled). scores: [scored]. Deterministic:
@@ -26,12 +28,14 @@ size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim);
 // large the logits.
 void AddProbeScores(const F16* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, float* scratch, float* scores);
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight, float* scratch,
+                    float* scores);
 void AddProbeScores(const float* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, float* scratch, float* scores);
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight, float* scratch,
+                    float* scores);
 
 }  // namespace dapple::kernels
 

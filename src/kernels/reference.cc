@@ -81,8 +81,26 @@ T Element(const void* row, size_t i) {
   return value;
 }
 
+double Capped(double logit, float cap) {
+  if (cap == 0.0f) return logit;
+  return static_cast<double>(cap) * std::tanh(logit / static_cast<double>(cap));
+}
+
 float Widen(float v) { return v; }
 float Widen(F16 v) { return ToFloat(v); }
+
+// The logit of key j for a query at key index i.
+template <class T>
+double Logit(const float* q, const T* keys, size_t head_dim, size_t i, size_t j,
+             const AttentionParams& params) {
+  if (j > i || (params.window != 0 && i - j >= params.window))
+    return -std::numeric_limits<double>::infinity();
+  double dot = 0.0;
+  for (size_t c = 0; c < head_dim; ++c)
+    dot += static_cast<double>(q[c]) *
+           static_cast<double>(Widen(keys[j * head_dim + c]));
+  return Capped(dot * static_cast<double>(params.scale), params.softcap);
+}
 
 }  // namespace
 
@@ -190,6 +208,11 @@ size_t ArgMax(const float* x, size_t count) {
   return best == count ? 0 : best;
 }
 
+void Softcap(float* x, size_t count, float cap) {
+  for (size_t i = 0; i < count; ++i)
+    x[i] = static_cast<float>(Capped(static_cast<double>(x[i]), cap));
+}
+
 double LogSumExp(const float* x, size_t count) {
   const double max = *std::max_element(x, x + count);
   double sum = 0.0;
@@ -200,17 +223,13 @@ double LogSumExp(const float* x, size_t count) {
 
 template <class T>
 void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
-                     size_t count, float scale, float* out) {
+                     size_t count, const AttentionParams& params, float* out) {
   const size_t dim = kv.head_dim;
   std::vector<double> p(count);
   for (size_t g = 0; g < group; ++g) {
     double max = -std::numeric_limits<double>::infinity();
     for (size_t j = 0; j < count; ++j) {
-      double dot = 0.0;
-      for (size_t i = 0; i < dim; ++i)
-        dot += static_cast<double>(q[g * dim + i]) *
-               static_cast<double>(Widen(kv.keys[j * dim + i]));
-      p[j] = dot * static_cast<double>(scale);
+      p[j] = Logit(q + g * dim, kv.keys, dim, count - 1, j, params);
       max = std::max(max, p[j]);
     }
     double sum = 0.0;
@@ -230,28 +249,25 @@ void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
 template <class T>
 void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
                       size_t rows, size_t group, size_t first_visible,
-                      float scale, float* out, size_t out_stride) {
+                      const AttentionParams& params, float* out,
+                      size_t out_stride) {
   for (size_t r = 0; r < rows; ++r)
-    DecodeAttention(kv, q + r * q_stride, group, first_visible + r + 1, scale,
+    DecodeAttention(kv, q + r * q_stride, group, first_visible + r + 1, params,
                     out + r * out_stride);
 }
 
 template <class T>
 void AddProbeScores(const T* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, double* scores) {
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight,
+                    double* scores) {
   for (size_t r = 0; r < rows; ++r) {
     std::vector<double> p(first_visible + r + 1);
     for (size_t g = 0; g < group; ++g) {
       const float* query = q + r * q_stride + g * head_dim;
-      for (size_t j = 0; j < p.size(); ++j) {
-        double dot = 0.0;
-        for (size_t i = 0; i < head_dim; ++i)
-          dot += static_cast<double>(query[i]) *
-                 static_cast<double>(Widen(keys[j * head_dim + i]));
-        p[j] = dot * static_cast<double>(scale);
-      }
+      for (size_t j = 0; j < p.size(); ++j)
+        p[j] = Logit(query, keys, head_dim, first_visible + r, j, params);
       const double max = *std::max_element(p.begin(), p.end());
       double sum = 0.0;
       for (double& v : p) {
@@ -265,20 +281,21 @@ void AddProbeScores(const T* keys, size_t head_dim, const float* q,
 }
 
 template void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t,
-                                   size_t, float, float*);
+                                   size_t, const AttentionParams&, float*);
 template void DecodeAttention<float>(const KvHeadView<float>&, const float*,
-                                     size_t, size_t, float, float*);
+                                     size_t, size_t, const AttentionParams&,
+                                     float*);
 template void PrefillAttention<F16>(const KvHeadView<F16>&, const float*,
-                                    size_t, size_t, size_t, size_t, float,
-                                    float*, size_t);
+                                    size_t, size_t, size_t, size_t,
+                                    const AttentionParams&, float*, size_t);
 template void PrefillAttention<float>(const KvHeadView<float>&, const float*,
-                                      size_t, size_t, size_t, size_t, float,
-                                      float*, size_t);
+                                      size_t, size_t, size_t, size_t,
+                                      const AttentionParams&, float*, size_t);
 template void AddProbeScores<F16>(const F16*, size_t, const float*, size_t,
-                                  size_t, size_t, size_t, size_t, float, float,
-                                  double*);
+                                  size_t, size_t, size_t, size_t,
+                                  const AttentionParams&, float, double*);
 template void AddProbeScores<float>(const float*, size_t, const float*, size_t,
-                                    size_t, size_t, size_t, size_t, float,
-                                    float, double*);
+                                    size_t, size_t, size_t, size_t,
+                                    const AttentionParams&, float, double*);
 
 }  // namespace dapple::kernels::reference

@@ -35,6 +35,7 @@ void GemvQuantized(TensorType type, const void* w, size_t row_bytes, size_t k,
                    size_t first, size_t last, const BlockActivation* x,
                    double* y);
 
+void Softcap(float* x, size_t count, float cap);
 void Softmax(float* x, size_t count, float scale);
 size_t ArgMax(const float* x, size_t count);
 double LogSumExp(const float* x, size_t count);
@@ -43,17 +44,19 @@ double LogSumExp(const float* x, size_t count);
 template <class T>
 void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
                       size_t rows, size_t group, size_t first_visible,
-                      float scale, float* out, size_t out_stride);
+                      const AttentionParams& params, float* out,
+                      size_t out_stride);
 template <class T>
 void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
-                     size_t count, float scale, float* out);
+                     size_t count, const AttentionParams& params, float* out);
 
 // scores: [scored], in double, so that small probabilities can be compared.
 template <class T>
 void AddProbeScores(const T* keys, size_t head_dim, const float* q,
                     size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored, float scale,
-                    float weight, double* scores);
+                    size_t first_visible, size_t scored,
+                    const AttentionParams& params, float weight,
+                    double* scores);
 
 }  // namespace dapple::kernels::reference
 

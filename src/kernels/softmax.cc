@@ -30,6 +30,23 @@ void SoftmaxAll(float* x, size_t count, float scale) {
   }
 }
 
+void SoftcapAll(float* x, size_t count, float cap) {
+  const hn::ScalableTag<float> d;
+  const size_t n = hn::Lanes(d);
+  const auto factor = hn::Set(d, cap);
+  const auto inverse = hn::Set(d, 1.0f / cap);
+  size_t i = 0;
+  for (; i + n <= count; i += n) {
+    const auto t = Tanh(d, hn::Mul(hn::LoadU(d, x + i), inverse));
+    hn::StoreU(hn::Mul(t, factor), d, x + i);
+  }
+  if (i < count) {
+    const size_t left = count - i;
+    const auto t = Tanh(d, hn::Mul(hn::LoadN(d, x + i, left), inverse));
+    hn::StoreN(hn::Mul(t, factor), d, x + i, left);
+  }
+}
+
 double LogSumExpAll(const float* x, size_t count) {
   const hn::ScalableTag<float> d;
   const float shift = FiniteMax(d, x, count, 1.0f);
@@ -70,6 +87,7 @@ HWY_AFTER_NAMESPACE();
 namespace dapple::kernels {
 
 HWY_EXPORT(SoftmaxAll);
+HWY_EXPORT(SoftcapAll);
 HWY_EXPORT(LogSumExpAll);
 HWY_EXPORT(ArgMaxAll);
 
@@ -79,6 +97,10 @@ void Softmax(float* x, size_t count, float scale) {
 
 double LogSumExp(const float* x, size_t count) {
   return HWY_DYNAMIC_DISPATCH(LogSumExpAll)(x, count);
+}
+
+void Softcap(float* x, size_t count, float cap) {
+  HWY_DYNAMIC_DISPATCH(SoftcapAll)(x, count, cap);
 }
 
 size_t ArgMax(const float* x, size_t count) {

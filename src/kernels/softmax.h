@@ -10,6 +10,10 @@ namespace dapple::kernels {
 // is bounded in tests (<= 4 ulp of float over the range used).
 void Softmax(float* x, size_t count, float scale);
 
+// x := cap * tanh(x / cap), in place: [count]. cap > 0. The relative error is
+// bounded in tests (<= 8 ulp of float).
+void Softcap(float* x, size_t count, float cap);
+
 // The first index of the largest value; NaN never wins. count >= 1.
 size_t ArgMax(const float* x, size_t count);
 

@@ -110,7 +110,7 @@ void DecoderLayer::AttendTile(std::span<const KvRun> kv, const float* q,
     float* work = &scratch.attention[thread * scratch.attention_stride];
     const auto attend = [&](auto view) {
       kernels::PrefillAttention(view, q + offset, stride, count, group,
-                                first + row, config_.attention_scale, work,
+                                first + row, {config_.attention_scale}, work,
                                 out + offset, stride);
     };
     if (kv_type_ == KvType::kF16)
@@ -147,7 +147,7 @@ void DecoderLayer::CaptureProbe(const ProbeCapture& probe,
             keys, head_dim, q + row * stride + head * group * head_dim, stride,
             std::min(block, prompt_rows - row), group, first + row,
             std::min(probe.prompt, first + row + block),
-            config_.attention_scale, 1.0f, work, sums);
+            {config_.attention_scale}, 1.0f, work, sums);
       };
       if (kv_type_ == KvType::kF16)
         add(reinterpret_cast<const F16*>(kv[head].keys));
@@ -263,8 +263,8 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
       kernels::ToF16(key, head_dim, keys + slot * head_dim);
       kernels::ToF16(value, head_dim, values + slot * head_dim);
       kernels::DecodeAttention(kernels::KvHeadView<F16>{keys, values, head_dim},
-                               q, group, visible, config_.attention_scale, work,
-                               out);
+                               q, group, visible, {config_.attention_scale},
+                               work, out);
     } else {
       float* keys = reinterpret_cast<float*>(kv[head].keys);
       float* values = reinterpret_cast<float*>(kv[head].values);
@@ -272,7 +272,7 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
       std::copy_n(value, head_dim, values + slot * head_dim);
       kernels::DecodeAttention(
           kernels::KvHeadView<float>{keys, values, head_dim}, q, group, visible,
-          config_.attention_scale, work, out);
+          {config_.attention_scale}, work, out);
     }
   });
   const MatVecOutput output[] = {{&weights.output, s.b.data()}};

@@ -70,12 +70,16 @@ void RequireClose(const float* got, const float* want, size_t count,
 
 template <class T>
 void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
-                  size_t first_visible, float deviation) {
+                  size_t first_visible, float deviation, size_t window = 0,
+                  float softcap = 0.0f) {
+  CAPTURE(window);
+  CAPTURE(softcap);
   CAPTURE(dim);
   CAPTURE(rows);
   CAPTURE(group);
   CAPTURE(first_visible);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const AttentionParams params{scale, window, softcap};
   const Head<T> head(random, first_visible + rows, dim, deviation);
   const size_t width = group * dim;
   const size_t q_stride = width + 5;
@@ -83,12 +87,12 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
   const auto q = random.Normals(rows * q_stride, deviation);
   std::vector<float> want(rows * out_stride);
   reference::PrefillAttention(head.View(), q.data(), q_stride, rows, group,
-                              first_visible, scale, want.data(), out_stride);
+                              first_visible, params, want.data(), out_stride);
 
   Guarded<float> scratch(PrefillAttentionScratch(rows, group, dim));
   Guarded<float> out(rows * out_stride);
   PrefillAttention(head.View(), q.data(), q_stride, rows, group, first_visible,
-                   scale, scratch.data(), out.data(), out_stride);
+                   params, scratch.data(), out.data(), out_stride);
   out.Check();
   scratch.Check();
   const double bound = Bound(head, q, scale);
@@ -100,7 +104,7 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
   for (size_t r = 0; r < rows;) {
     const size_t now = std::min(rows - r, 1 + random.Below(rows));
     PrefillAttention(head.View(), q.data() + r * q_stride, q_stride, now, group,
-                     first_visible + r, scale, scratch.data(),
+                     first_visible + r, params, scratch.data(),
                      split.data() + r * out_stride, out_stride);
     r += now;
   }
@@ -147,7 +151,7 @@ TEST_CASE("later keys of the tile do not reach earlier rows") {
     const auto q = random.Normals(rows * dim);
     std::vector<float> scratch(PrefillAttentionScratch(rows, 1, dim));
     std::vector<float> before(rows * dim);
-    PrefillAttention(head.View(), q.data(), dim, rows, 1, 100, 0.2f,
+    PrefillAttention(head.View(), q.data(), dim, rows, 1, 100, {0.2f},
                      scratch.data(), before.data(), dim);
     // Key 121 is row 21's own: it changes row 21 and later ones only.
     for (size_t i = 0; i < dim; ++i) {
@@ -155,7 +159,7 @@ TEST_CASE("later keys of the tile do not reach earlier rows") {
       head.values[121 * dim + i] = 1e6f;
     }
     std::vector<float> after(rows * dim);
-    PrefillAttention(head.View(), q.data(), dim, rows, 1, 100, 0.2f,
+    PrefillAttention(head.View(), q.data(), dim, rows, 1, 100, {0.2f},
                      scratch.data(), after.data(), dim);
     for (size_t r = 0; r < rows; ++r)
       REQUIRE((std::memcmp(&before[r * dim], &after[r * dim],
@@ -165,19 +169,22 @@ TEST_CASE("later keys of the tile do not reach earlier rows") {
 
 template <class T>
 void CheckDecode(Random& random, size_t dim, size_t group, size_t count,
-                 float deviation) {
+                 float deviation, size_t window = 0, float softcap = 0.0f) {
+  CAPTURE(window);
+  CAPTURE(softcap);
   CAPTURE(dim);
   CAPTURE(group);
   CAPTURE(count);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const AttentionParams params{scale, window, softcap};
   const Head<T> head(random, count, dim, deviation);
   const auto q = random.Normals(group * dim, deviation);
   std::vector<float> want(group * dim);
-  reference::DecodeAttention(head.View(), q.data(), group, count, scale,
+  reference::DecodeAttention(head.View(), q.data(), group, count, params,
                              want.data());
   Guarded<float> scratch(DecodeAttentionScratch(group, dim));
   Guarded<float> out(group * dim);
-  DecodeAttention(head.View(), q.data(), group, count, scale, scratch.data(),
+  DecodeAttention(head.View(), q.data(), group, count, params, scratch.data(),
                   out.data());
   out.Check();
   scratch.Check();
@@ -186,7 +193,7 @@ void CheckDecode(Random& random, size_t dim, size_t group, size_t count,
   // A query's result does not depend on the others of its group.
   Guarded<float> alone(dim);
   for (size_t g = 0; g < group; ++g) {
-    DecodeAttention(head.View(), q.data() + g * dim, 1, count, scale,
+    DecodeAttention(head.View(), q.data() + g * dim, 1, count, params,
                     scratch.data(), alone.data());
     REQUIRE(std::memcmp(alone.data(), &out[g * dim], dim * sizeof(float)) == 0);
   }
@@ -208,6 +215,66 @@ TEST_CASE("decode attention agrees with the reference at every shape") {
   });
 }
 
+TEST_CASE("a sliding window hides older keys from every row") {
+  ForEachTarget([] {
+    Random random(6);
+    // Windows within one row, a key block, several, and past the beginning.
+    for (size_t window : {1, 2, 15, 31, 64, 65, 130, 200, 317, 318, 1000}) {
+      CheckPrefill<F16>(random, 64, 18, 4, 300, 1.0f, window);
+      CheckDecode<F16>(random, 64, 4, 318, 1.0f, window);
+    }
+    for (size_t first : {0, 1, 40, 63})
+      CheckPrefill<float>(random, 24, 100, 1, first, 1.0f, 40);
+    CheckPrefill<F16>(random, 128, 5, 3, 90, 1.0f, 33);
+    CheckDecode<float>(random, 80, 3, 300, 1.0f, 129);
+    CheckPrefill<F16>(random, 32, 4, 1, 65, 1.0f, size_t{1} << 40);
+  });
+}
+
+TEST_CASE("keys before the window are not read") {
+  ForEachTarget([] {
+    Random random(7);
+    const size_t dim = 32;
+    const size_t rows = 20;
+    Head<float> head(random, 400 + rows, dim, 1.0f);
+    const auto q = random.Normals(rows * dim);
+    std::vector<float> scratch(PrefillAttentionScratch(rows, 1, dim) +
+                               DecodeAttentionScratch(1, dim));
+    const AttentionParams params{0.2f, 100, 0.0f};
+    std::vector<float> before(rows * dim);
+    PrefillAttention(head.View(), q.data(), dim, rows, 1, 400, params,
+                     scratch.data(), before.data(), dim);
+    std::vector<float> last(dim);
+    DecodeAttention(head.View(), q.data(), 1, 420, params, scratch.data(),
+                    last.data());
+    // Row 0 sees keys 301 to 400; a block of keys starts at 256.
+    for (size_t i = 0; i < 256 * dim; ++i)
+      head.keys[i] = head.values[i] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> after(rows * dim);
+    PrefillAttention(head.View(), q.data(), dim, rows, 1, 400, params,
+                     scratch.data(), after.data(), dim);
+    CHECK(before == after);
+    std::vector<float> again(dim);
+    DecodeAttention(head.View(), q.data(), 1, 420, params, scratch.data(),
+                    again.data());
+    CHECK(last == again);
+  });
+}
+
+TEST_CASE("logits are softly capped") {
+  ForEachTarget([] {
+    Random random(8);
+    for (float cap : {0.5f, 5.0f, 50.0f}) {
+      for (size_t dim : {8, 64, 80}) {
+        CheckPrefill<F16>(random, dim, 18, 3, 130, 2.0f, 0, cap);
+        CheckPrefill<float>(random, dim, 9, 1, 70, 2.0f, 30, cap);
+        CheckDecode<F16>(random, dim, 3, 150, 2.0f, 0, cap);
+        CheckDecode<float>(random, dim, 5, 150, 2.0f, 70, cap);
+      }
+    }
+  });
+}
+
 TEST_CASE("attention over zero keys, or over -inf scores only, is zero") {
   ForEachTarget([] {
     const size_t dim = 16;
@@ -218,13 +285,13 @@ TEST_CASE("attention over zero keys, or over -inf scores only, is zero") {
                                PrefillAttentionScratch(1, 1, dim));
     std::vector<float> out(dim, 7.0f);
     const KvHeadView<float> kv{keys.data(), values.data(), dim};
-    DecodeAttention(kv, q.data(), 1, 0, 1.0f, scratch.data(), out.data());
+    DecodeAttention(kv, q.data(), 1, 0, {1.0f}, scratch.data(), out.data());
     for (float v : out) CHECK(v == 0.0f);
     out.assign(dim, 7.0f);
-    DecodeAttention(kv, q.data(), 1, 3, 1.0f, scratch.data(), out.data());
+    DecodeAttention(kv, q.data(), 1, 3, {1.0f}, scratch.data(), out.data());
     for (float v : out) CHECK(v == 0.0f);
     out.assign(dim, 7.0f);
-    PrefillAttention(kv, q.data(), dim, 1, 1, 2, 1.0f, scratch.data(),
+    PrefillAttention(kv, q.data(), dim, 1, 1, 2, {1.0f}, scratch.data(),
                      out.data(), dim);
     for (float v : out) CHECK(v == 0.0f);
   });
@@ -242,10 +309,10 @@ TEST_CASE("a NaN query gives NaN for itself and numbers for the others") {
     std::vector<float> out(3 * dim);
     for (bool prefill : {false, true}) {
       if (prefill)
-        PrefillAttention(head.View(), q.data(), 3 * dim, 1, 3, 89, 0.2f,
+        PrefillAttention(head.View(), q.data(), 3 * dim, 1, 3, 89, {0.2f},
                          scratch.data(), out.data(), 3 * dim);
       else
-        DecodeAttention(head.View(), q.data(), 3, 90, 0.2f, scratch.data(),
+        DecodeAttention(head.View(), q.data(), 3, 90, {0.2f}, scratch.data(),
                         out.data());
       for (size_t i = 0; i < dim; ++i) {
         CHECK(std::isfinite(out[i]));

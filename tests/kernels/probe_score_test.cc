@@ -35,6 +35,8 @@ struct Call {
   size_t q_stride;
   float scale;
   float weight = 0.25f;
+  size_t window = 0;
+  float softcap = 0.0f;
   Guarded<T> keys;
   Guarded<float> q;
 
@@ -64,8 +66,8 @@ struct Call {
   void Add(Guarded<float>& scores, size_t skew = 1) const {
     Guarded<float> scratch(ProbeScoreScratch(rows, group, dim), skew);
     AddProbeScores(keys.data(), dim, q.data(), q_stride, rows, group,
-                   first_visible, scored, scale, weight, scratch.data(),
-                   scores.data());
+                   first_visible, scored, {scale, window, softcap}, weight,
+                   scratch.data(), scores.data());
     scratch.Check();
     scores.Check();
   }
@@ -78,8 +80,8 @@ struct Call {
   std::vector<double> Reference() const {
     std::vector<double> scores(scored, 0.0);
     reference::AddProbeScores(keys.data(), dim, q.data(), q_stride, rows, group,
-                              first_visible, scored, scale, weight,
-                              scores.data());
+                              first_visible, scored, {scale, window, softcap},
+                              weight, scores.data());
     return scores;
   }
 
@@ -133,6 +135,8 @@ void CheckCall(const Call<T>& call) {
   CAPTURE(call.group);
   CAPTURE(call.first_visible);
   CAPTURE(call.scored);
+  CAPTURE(call.window);
+  CAPTURE(call.softcap);
   const auto want = call.Reference();
   ForEachTarget([&] { RequireClose(call, call.Run(), want); });
 }
@@ -170,6 +174,23 @@ TEST_CASE("probe scores agree with the reference for short and odd prompts") {
     }
 }
 
+TEST_CASE("probe scores agree with the reference in windows, capped or not") {
+  Random random(14);
+  for (size_t window : {1, 5, 16, 40, 63, 200, 300})
+    for (float softcap : {0.0f, 3.0f}) {
+      Call<F16> call(random, 64, 19, 3, 130, 149);
+      call.window = window;
+      call.softcap = softcap;
+      CheckCall(call);
+      call.scored = 100;
+      CheckCall(call);
+      Call<float> first(random, 40, 33, 2, 0, 33);
+      first.window = window;
+      first.softcap = softcap;
+      CheckCall(first);
+    }
+}
+
 TEST_CASE("probe scores of one key and one row are the weight") {
   Random random(4);
   for (size_t group : {1, 4}) {
@@ -203,7 +224,7 @@ TEST_CASE("probe scores leave everything alone where nothing is scored") {
     kept.Assign({1.0f, -2.0f, 3.0f});
     Guarded<float> scratch(ProbeScoreScratch(1, 2, 64));
     AddProbeScores(none.keys.data(), 64, none.q.data(), none.q_stride, 0, 2, 3,
-                   3, 0.125f, 1.0f, scratch.data(), kept.data());
+                   3, {0.125f}, 1.0f, scratch.data(), kept.data());
     CHECK(kept[0] == 1.0f);
     CHECK(kept[1] == -2.0f);
     CHECK(kept[2] == 3.0f);
@@ -382,7 +403,7 @@ TEST_CASE("probe scores need no more scratch than a larger call's") {
     Guarded<float> scores(call.scored);
     std::fill(scores.data(), scores.data() + call.scored, 0.0f);
     AddProbeScores(call.keys.data(), 64, call.q.data(), call.q_stride, 3, 4, 90,
-                   call.scored, call.scale, call.weight, scratch.data(),
+                   call.scored, {call.scale}, call.weight, scratch.data(),
                    scores.data());
     CHECK(std::memcmp(want.data(), scores.data(),
                       call.scored * sizeof(float)) == 0);

@@ -44,6 +44,32 @@ TEST_CASE("softmax agrees with the reference, huge and tiny logits included") {
   });
 }
 
+TEST_CASE("soft caps are within 8 ulp, and keep sign, infinity and NaN") {
+  ForEachTarget([] {
+    for (float cap : {1.0f, 30.0f}) {
+      std::vector<float> x = {0.0f,  -0.0f,  1e-30f, -1e-20f,
+                              1e30f, -1e30f, kInf,   -kInf};
+      for (float v = -12.0f; v <= 12.0f; v += 0.00713f) x.push_back(v * cap);
+      for (float v = 1e-6f; v < 1.0f; v *= 1.01f) x.push_back(-v * cap);
+      Guarded<float> got(x.size());
+      got.Assign(x);
+      Softcap(got.data(), x.size(), cap);
+      got.Check();
+      for (size_t i = 0; i < x.size(); ++i) {
+        CAPTURE(x[i]);
+        const double c = static_cast<double>(cap);
+        const double want = c * std::tanh(static_cast<double>(x[i]) / c);
+        REQUIRE(std::fabs(static_cast<double>(got[i]) - want) <=
+                8 * 0x1p-24 * std::fabs(want));
+        REQUIRE(std::signbit(got[i]) == std::signbit(x[i]));
+      }
+      float nan = kNan;
+      Softcap(&nan, 1, cap);
+      CHECK(std::isnan(nan));
+    }
+  });
+}
+
 TEST_CASE("exponentials are within 4 ulp over the range of a softmax") {
   // Against one entry of 0 among entries of x, p(x) / p(0) = exp(x); with the
   // sum's power of two removed that is what the kernel computed.
