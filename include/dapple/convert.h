@@ -39,6 +39,9 @@ struct ConvertOptions {
   // Called with one line for each thing that the user should know. May be
   // empty.
   std::function<void(const std::string&)> note;
+  // Random weights and a made-up vocabulary in the shape that a config.json
+  // describes, for measuring; input_dir is that file or its folder.
+  bool random_weights = false;
 };
 
 struct ConvertResult {

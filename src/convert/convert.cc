@@ -10,6 +10,8 @@
 
 #include "convert/hf_config.h"
 #include "convert/hf_tokenizer.h"
+#include "convert/model_keys.h"
+#include "convert/random_weights.h"
 #include "convert/safetensors.h"
 #include "convert/tensor_plan.h"
 #include "gguf/gguf_writer.h"
@@ -52,49 +54,15 @@ std::string ModelName(const ConvertOptions& options, const HfConfig& config) {
   return error ? "model" : folder.filename().string();
 }
 
-// A context within which full attention equals the model's own.
-uint64_t UsableContext(const HfConfig& config,
-                       std::vector<std::string>* notes) {
-  if (!config.sliding_window.has_value() ||
-      *config.sliding_window >= config.context)
-    return config.context;
-  notes->push_back("the model attends over a sliding window of " +
-                   std::to_string(*config.sliding_window) +
-                   " tokens: its context length is set to that (was " +
-                   std::to_string(config.context) +
-                   "), within which full attention is exact");
-  return *config.sliding_window;
-}
-
-void AddModelKeys(const ConvertOptions& options, const HfConfig& config,
-                  TensorType type, uint64_t context, GgufWriter* writer) {
-  // Every size was checked to be at most 2^31.
-  const auto add = [writer](const char* key, uint64_t value) {
-    writer->AddUint32(key, static_cast<uint32_t>(value));
-  };
-  writer->AddString("general.architecture", "llama");
+void AddGeneralKeys(const ConvertOptions& options, const HfConfig& config,
+                    TensorType type, GgufWriter* writer) {
+  writer->AddString("general.architecture", config.architecture->name);
   writer->AddString("general.type", "model");
   writer->AddString("general.name", ModelName(options, config));
   if (!options.license.empty())
     writer->AddString("general.license", options.license);
-  add("general.file_type", FileType(type));
-  add("general.quantization_version", 2);
-  add("llama.vocab_size", config.vocab_size);
-  add("llama.context_length", context);
-  add("llama.embedding_length", config.hidden_size);
-  add("llama.block_count", config.layers);
-  add("llama.feed_forward_length", config.ffn_size);
-  add("llama.attention.head_count", config.heads);
-  add("llama.attention.head_count_kv", config.kv_heads);
-  writer->AddFloat32("llama.attention.layer_norm_rms_epsilon",
-                     static_cast<float>(config.rms_eps));
-  writer->AddFloat32("llama.rope.freq_base",
-                     static_cast<float>(config.rope_theta));
-  add("llama.rope.dimension_count", config.head_dim);
-  if (config.head_dim * config.heads != config.hidden_size) {
-    add("llama.attention.key_length", config.head_dim);
-    add("llama.attention.value_length", config.head_dim);
-  }
+  writer->AddUint32("general.file_type", FileType(type));
+  writer->AddUint32("general.quantization_version", 2);
 }
 
 void AddTokenizerKeys(const HfTokenizer& tokenizer, GgufWriter* writer) {
@@ -144,6 +112,7 @@ class TensorCopier {
     const size_t row_bytes = RowBytes(tensor.type, columns);
     const uint64_t batch = std::max<uint64_t>(kBufferBytes / row_bytes, 1);
     row_.resize(columns);
+    random_.emplace(tensor.name);
     for (uint64_t first = 0; first < tensor.rows(); first += batch) {
       const uint64_t count = std::min(batch, tensor.rows() - first);
       buffer_.resize(static_cast<size_t>(count) * row_bytes);
@@ -164,7 +133,10 @@ class TensorCopier {
 
   void LoadRow(const PlannedTensor& tensor, uint64_t row) {
     if (tensor.source.tensor == nullptr) {
-      std::copy(tensor.values.begin(), tensor.values.end(), row_.begin());
+      if (tensor.values.empty())
+        random_->Fill(tensor.spread, tensor.offset, row_);
+      else
+        std::copy(tensor.values.begin(), tensor.values.end(), row_.begin());
       return;
     }
     const SafeTensor& source = *tensor.source.tensor;
@@ -172,9 +144,13 @@ class TensorCopier {
     const size_t bytes = RowBytes(type, row_.size());
     const size_t at = static_cast<size_t>(tensor.SourceRow(row)) * bytes;
     DecodeRow(type, source.data.subspan(at, bytes), row_);
+    if (tensor.offset != 0 || tensor.factor != 1)
+      for (float& value : row_) value = (value + tensor.offset) * tensor.factor;
   }
 
   Status BadValue(const PlannedTensor& tensor) const {
+    if (tensor.source.tensor == nullptr)
+      return Internal("tensor " + tensor.name + " has bad computed values");
     const std::string where = tensor.source.file->path() + ": tensor '" +
                               tensor.source.tensor->name + "'";
     for (const float value : row_)
@@ -195,8 +171,9 @@ class TensorCopier {
   const TensorPlan& plan_;
   GgufWriter& writer_;
   ConvertProgress progress_;
-  std::vector<float> row_;         // [columns]
-  std::vector<std::byte> buffer_;  // encoded rows
+  std::optional<RandomValues> random_;  // of the tensor at work
+  std::vector<float> row_;              // [columns]
+  std::vector<std::byte> buffer_;       // encoded rows
 };
 
 }  // namespace
@@ -207,31 +184,41 @@ Result<ConvertResult> Convert(const ConvertOptions& options) {
     return InvalidArgument("unknown type '" + options.type +
                            "' (f32, f16, bf16, q8_0 and q4_0 exist)");
   std::error_code error;
-  if (!std::filesystem::is_directory(options.input_dir, error)) {
-    if (std::filesystem::exists(options.input_dir, error))
-      return InvalidArgument(options.input_dir + ": not a directory");
+  const bool folder = std::filesystem::is_directory(options.input_dir, error);
+  if (!folder && !std::filesystem::exists(options.input_dir, error))
     return NotFound(options.input_dir + ": no such directory");
-  }
+  if (!folder && !options.random_weights)
+    return InvalidArgument(options.input_dir + ": not a directory");
+  const std::string config_path =
+      folder ? options.input_dir + "/config.json" : options.input_dir;
   std::vector<std::string> notes;
-  DAPPLE_ASSIGN_OR_RETURN(const HfConfig config,
-                          HfConfig::Read(options.input_dir + "/config.json"));
-  DAPPLE_ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                          Checkpoint::Open(options.input_dir));
+  DAPPLE_ASSIGN_OR_RETURN(const HfConfig config, HfConfig::Read(config_path));
+  Checkpoint checkpoint;
+  if (options.random_weights) {
+    DAPPLE_RETURN_IF_ERROR(CheckRandomSizes(config, config_path));
+  } else {
+    DAPPLE_ASSIGN_OR_RETURN(checkpoint, Checkpoint::Open(options.input_dir));
+  }
   // The plan comes before the vocabulary: it ties vocab_size to real bytes.
   DAPPLE_ASSIGN_OR_RETURN(
       const TensorPlan plan,
-      TensorPlan::Make(config, checkpoint, options.input_dir, type->type,
-                       &notes));
-  DAPPLE_ASSIGN_OR_RETURN(const HfTokenizer tokenizer,
-                          HfTokenizer::Read(options.input_dir, config));
+      TensorPlan::Make(config, options.random_weights ? nullptr : &checkpoint,
+                       options.input_dir, type->type, &notes));
+  HfTokenizer tokenizer;
+  if (options.random_weights) {
+    tokenizer = RandomTokenizer(config.vocab_size);
+  } else {
+    DAPPLE_ASSIGN_OR_RETURN(tokenizer,
+                            HfTokenizer::Read(options.input_dir, config));
+  }
   notes.insert(notes.end(), tokenizer.notes.begin(), tokenizer.notes.end());
-  const uint64_t context = UsableContext(config, &notes);
   if (options.note)
     for (const std::string& note : notes) options.note(note);
 
   DAPPLE_ASSIGN_OR_RETURN(GgufWriter writer,
                           GgufWriter::Create(options.output_path));
-  AddModelKeys(options, config, type->type, context, &writer);
+  AddGeneralKeys(options, config, type->type, &writer);
+  AddModelKeys(config, &writer);
   AddTokenizerKeys(tokenizer, &writer);
   for (const PlannedTensor& tensor : plan.tensors)
     writer.AddTensor(tensor.name, tensor.type, tensor.dims);

@@ -10,27 +10,22 @@
 #include <string>
 #include <vector>
 
+#include "convert/hf_rope.h"
 #include "dapple/status.h"
+#include "gguf/architecture.h"
 
 namespace dapple {
-
-// Llama 3's stretching of slow rope frequencies (config.json's rope_scaling or
-// rope_parameters with rope_type "llama3").
-struct Llama3Rope {
-  double factor = 8.0;
-  double low_freq_factor = 1.0;
-  double high_freq_factor = 4.0;
-  double original_context = 8192.0;
-};
 
 struct HfConfig {
   static Result<HfConfig> Read(const std::string& path);
 
-  // The divisor of each rope frequency, [head_dim / 2]; empty without scaling.
-  std::vector<float> RopeFactors() const;
-
-  std::string model_type;  // "llama" or "mistral"
-  std::string name;        // last part of _name_or_path; may be empty
+  std::string model_type;  // "llama", "mistral", "gemma3_text", ...
+  // What it is called in GGUF; one of kArchitectures.
+  const Architecture* architecture = nullptr;
+  // The text model is one part of a larger one (Gemma 3 with images): its
+  // tensors have another prefix, and the other parts' tensors are left out.
+  bool nested = false;
+  std::string name;  // last part of _name_or_path; may be empty
   uint64_t vocab_size = 0;
   uint64_t hidden_size = 0;
   uint64_t layers = 0;
@@ -39,10 +34,14 @@ struct HfConfig {
   uint64_t head_dim = 0;  // even
   uint64_t ffn_size = 0;
   uint64_t context = 0;
-  std::optional<uint64_t> sliding_window;
+  std::optional<uint64_t> sliding_window;  // of the layers that have one
   double rms_eps = 1e-6;
-  double rope_theta = 10000.0;
-  std::optional<Llama3Rope> llama3_rope;
+  HfRope rope;
+  double attention_softcap = 0;  // 0: none
+  double logit_softcap = 0;      // 0: none
+  // Queries are multiplied by this at conversion (see QueryFactor).
+  double query_factor = 1.0;
+  bool qkv_bias = false;
   bool tied_embeddings = false;
   std::optional<uint64_t> bos_id;
   std::optional<uint64_t> eos_id;  // the first, where there are several

@@ -32,6 +32,8 @@ class JsonFields {
 
   // nullptr when absent or null: configuration files use both for "unset".
   const nlohmann::json* Find(const char* key) const;
+  // Also true for null.
+  bool Has(const char* key) const { return object_.contains(key); }
 
   // nullopt: absent or null.
   Result<std::optional<uint64_t>> Uint(const char* key) const;

@@ -2,7 +2,8 @@
 // file, in what type and row order.
 //
 // Made before a byte is written, so that a model with a missing, misshapen or
-// unknown tensor is refused at once. Borrows the checkpoint.
+// unknown tensor is refused at once. Borrows the checkpoint. Without one, the
+// same tensors are planned with random values: a file of a real shape.
 #ifndef DAPPLE_CONVERT_TENSOR_PLAN_H_
 #define DAPPLE_CONVERT_TENSOR_PLAN_H_
 
@@ -21,9 +22,14 @@ struct PlannedTensor {
   std::string name;            // in the GGUF file: "blk.0.attn_q.weight"
   std::vector<uint64_t> dims;  // GGUF order: the contiguous one first
   TensorType type = TensorType::kF32;
-  // Exactly one of these two is set.
+  // Where the values come from: at most one of these two is set; neither
+  // means random ones, even within ±spread around `offset`.
   Checkpoint::Entry source = {nullptr, nullptr};
   std::vector<float> values;  // [dims[0]]: computed, not read
+  float spread = 0;
+  // Stored is (value + offset) * factor: Gemma's norms weigh by 1 + w.
+  float offset = 0;
+  float factor = 1;
   // Rows a head whose halves are interleaved (see SourceRow); 0: order kept.
   uint64_t rotary_rows = 0;
 
@@ -37,9 +43,10 @@ struct PlannedTensor {
 };
 
 struct TensorPlan {
-  // `type` is that of matrices. Notes are appended for the user.
+  // `type` is that of matrices. checkpoint: nullptr for random values. Notes
+  // are appended for the user.
   static Result<TensorPlan> Make(const HfConfig& config,
-                                 const Checkpoint& checkpoint,
+                                 const Checkpoint* checkpoint,
                                  const std::string& folder, TensorType type,
                                  std::vector<std::string>* notes);
 

@@ -288,21 +288,20 @@ TEST_CASE("rows that quantized blocks do not divide become f16, with a note") {
         TensorType::kQ8_0);
 }
 
-TEST_CASE("a sliding window limits the context, with a note") {
+TEST_CASE("a sliding window is kept, and the context too") {
   const ModelFolder folder("mistral");
   folder.Edit("config.json",
               [](json& config) { config["sliding_window"] = 1024; });
   const Converted made(folder.path(), "f16");
   REQUIRE(made.file.ok());
-  CHECK(*made.file->Uint("llama.context_length").value() == 1024);
-  REQUIRE(made.notes.size() == 1);
-  CHECK(made.notes[0].find("1024") != std::string::npos);
-  CHECK(made.notes[0].find("4096") != std::string::npos);
+  CHECK(*made.file->Uint("llama.context_length").value() == 4096);
+  CHECK(*made.file->Uint("llama.attention.sliding_window").value() == 1024);
+  CHECK(made.notes.empty());
 
   folder.Edit("config.json",
-              [](json& config) { config["sliding_window"] = 4096; });
+              [](json& config) { config["sliding_window"] = nullptr; });
   const Converted whole(folder.path(), "f16");
-  CHECK(whole.notes.empty());
+  CHECK(whole.file->Find("llama.attention.sliding_window") == nullptr);
 }
 
 TEST_CASE("the chat template and the end of a turn are kept") {

@@ -37,11 +37,11 @@ TEST_CASE("a configuration that says little gets the format's defaults") {
   REQUIRE_MESSAGE(config.ok(), config.status().message());
   CHECK(config->kv_heads == 4);
   CHECK(config->head_dim == 16);
-  CHECK(config->rope_theta == 10000.0);
+  CHECK(config->rope.theta == 10000.0);
   CHECK_FALSE(config->tied_embeddings);
   CHECK_FALSE(config->sliding_window.has_value());
   CHECK_FALSE(config->bos_id.has_value());
-  CHECK(config->RopeFactors().empty());
+  CHECK(config->rope.Llama3Factors(16).empty());
 }
 
 TEST_CASE("rope is read from old and new places") {
@@ -61,17 +61,17 @@ TEST_CASE("rope is read from old and new places") {
   const auto b = ReadJson(new_style);
   REQUIRE_MESSAGE(a.ok(), a.status().message());
   REQUIRE_MESSAGE(b.ok(), b.status().message());
-  CHECK(a->rope_theta == 5e5);
-  CHECK(b->rope_theta == 5e5);
-  CHECK(a->RopeFactors() == b->RopeFactors());
-  CHECK(a->RopeFactors().size() == 8);
+  CHECK(a->rope.theta == 5e5);
+  CHECK(b->rope.theta == 5e5);
+  CHECK(a->rope.Llama3Factors(16) == b->rope.Llama3Factors(16));
+  CHECK(a->rope.Llama3Factors(16).size() == 8);
 }
 
 // The definition in the wording of the reference implementation: wavelengths.
 TEST_CASE("llama-3 rope factors equal the published formula") {
   const auto config = HfConfig::Read(TestData("llama3-rope/config.json"));
   REQUIRE_MESSAGE(config.ok(), config.status().message());
-  const std::vector<float> factors = config->RopeFactors();
+  const std::vector<float> factors = config->rope.Llama3Factors(16);
   REQUIRE(factors.size() == 8);
   const double context = 8192;
   const double factor = 32;
@@ -141,7 +141,7 @@ TEST_CASE("configurations that would convert wrongly are refused by name") {
       {"'gelu'", "hidden_act", "gelu", unsupported},
       {"'partial_rotary_factor'", "partial_rotary_factor", 0.5, unsupported},
       {"already quantized", "quantization_config", json::object(), unsupported},
-      {"'yarn'", "rope_scaling", {{"rope_type", "yarn"}}, unsupported},
+      {"'dynamic'", "rope_scaling", {{"rope_type", "dynamic"}}, unsupported},
       {"'rope_scaling' is not an object", "rope_scaling", 4},
       {"differs by layer",
        "rope_parameters",

@@ -53,10 +53,17 @@ void AddConvert(CLI::App& root, Run& run) {
   auto options = std::make_shared<ConvertOptions>();
   CLI::App* command = root.add_subcommand(
       "convert", "Make a GGUF file from a Hugging Face model folder");
+  auto random = std::make_shared<std::string>();
+  CLI::Option* folder = command->add_option(
+      "HF_DIR", options->input_dir,
+      "Folder with config.json, *.safetensors, tokenizer.model");
   command
-      ->add_option("HF_DIR", options->input_dir,
-                   "Folder with config.json, *.safetensors, tokenizer.model")
-      ->required();
+      ->add_option("--random-weights", *random,
+                   "Instead of a model: random weights and a made-up "
+                   "vocabulary in the shape of this config.json (or the one "
+                   "in this folder), for measuring speed and memory")
+      ->type_name("CONFIG")
+      ->excludes(folder);
   command->add_option("-o,--output", options->output_path, "GGUF file to write")
       ->required();
   command
@@ -68,8 +75,13 @@ void AddConvert(CLI::App& root, Run& run) {
                       "Model name to record (default: the model's own)");
   command->add_option("--license", options->license,
                       "Licence to record, as an SPDX identifier");
-  command->callback(
-      [options, &run] { run = [options] { return RunConvert(*options); }; });
+  command->callback([options, random, &run] {
+    options->random_weights = !random->empty();
+    if (options->random_weights) options->input_dir = *random;
+    if (options->input_dir.empty())
+      throw CLI::RequiredError("HF_DIR or --random-weights");
+    run = [options] { return RunConvert(*options); };
+  });
 }
 
 }  // namespace dapple::tool
