@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -281,6 +282,113 @@ TEST_CASE("standard input is a document, several files get a summary each") {
                               " >" + from_stdin + " 2>/dev/null";
   CHECK(std::system(command.c_str()) == 0);
   CHECK(nlohmann::json::parse(ReadAll(from_stdin))["file"] == "-");
+}
+
+// What `summarize` prints, without its paragraph marks.
+std::string Unmarked(const std::string& text) {
+  std::string out;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find(" [\u00B6", begin);
+    if (end == std::string::npos) break;
+    out += (out.empty() ? "" : " ") + text.substr(begin, end - begin);
+    begin = text.find('\n', end) + 1;
+  }
+  return out;
+}
+
+TEST_CASE("eval summarize asks as summarize does, and goes on where it was") {
+  const Folder folder;
+  const std::string instruction = "Summarize the text above.";
+  std::string lines;
+  for (size_t words : {90u, 150u, 18000u}) {
+    nlohmann::json json = {{"source", words > 100 ? "long" : "short"},
+                           {"task", "summarize"},
+                           {"document", Prose(words)},
+                           {"question", instruction},
+                           {"answer", "The miller repaired the gate."}};
+    lines += json.dump() + "\n";
+  }
+  // Nothing of it can be quoted.
+  lines += R"({"source": "short", "document": "No.", "question": "Why?", )"
+           R"("answer": "So."})"
+           "\n";
+  const std::string file = folder.Write("documents.jsonl", lines);
+  const std::string args = "eval summarize " + file +
+                           " --policy dapq --keep 100%,10% --json -o " +
+                           (folder / "out");
+  const Outcome one = Dapple(folder, args + " --source short --documents 1");
+  CAPTURE(one.err);
+  REQUIRE(one.code == 0);
+  auto results = nlohmann::json::parse(one.out);
+  REQUIRE(results["cells"].size() == 3);
+  CHECK(results["cells"][1]["same"] == 1.0);  // 100 % is everything
+  CHECK(results["cells"][1]["kept_share"] == 1.0);
+  CHECK(results["cells"][2]["kept_share"].get<double>() < 0.11);
+  CHECK(!results["note"].get<std::string>().empty());
+
+  const Outcome all = Dapple(folder, args);
+  CAPTURE(all.err);
+  REQUIRE(all.code == 0);
+  CHECK(all.err.find("1 documents of earlier runs") != std::string::npos);
+  results = nlohmann::json::parse(all.out);
+  REQUIRE(results["cells"].size() == 6);
+  CHECK(results["cells"][0]["source"] == "long");
+  CHECK(results["cells"][0]["documents"] == 1);
+  REQUIRE(results["left_out"].size() == 2);
+  const std::string log = ReadAll((folder / "out") + "/documents.jsonl");
+  CHECK(std::count(log.begin(), log.end(), '\n') == 3);  // with the settings
+  for (const char* name : {"/results.csv", "/results.md", "/results.json"})
+    CHECK(!ReadAll((folder / "out") + name).empty());
+
+  // The answer with everything kept is the one that summarize gives.
+  const std::string text = folder.Write("short.txt", Prose(90));
+  const Outcome plain = Dapple(
+      folder, "summarize --json --instruction '" + instruction + "' " + text);
+  REQUIRE(plain.code == 0);
+  std::istringstream stream(log);
+  std::string line;
+  std::getline(stream, line);
+  std::getline(stream, line);
+  const auto record = nlohmann::json::parse(line);
+  CHECK(record["line"] == 1);
+  CHECK(record["answers"][0]["text"] ==
+        Unmarked(nlohmann::json::parse(plain.out)["text"]));
+
+  const Outcome again = Dapple(folder, args);
+  CHECK(again.out == all.out);
+  CHECK(ReadAll((folder / "out") + "/documents.jsonl") == log);
+  CheckRefused(Dapple(folder, args + " --length short"), 1, "other settings");
+}
+
+TEST_CASE("eval summarize names what is wrong with its documents") {
+  const Folder folder;
+  const std::string blank = folder.Write("blank.jsonl", "\n");
+  const std::string broken = folder.Write("broken.jsonl", "{\n");
+  const std::string partial = folder.Write(
+      "partial.jsonl", R"({"document": "One.", "question": "Why?"})");
+  CheckRefused(Dapple(folder, "eval summarize /nonexistent"), 1,
+               "/nonexistent");
+  CheckRefused(Dapple(folder, "eval summarize " + blank), 1, blank);
+  CheckRefused(Dapple(folder, "eval summarize " + broken), 1,
+               broken + ": line 1");
+  CheckRefused(Dapple(folder, "eval summarize " + partial), 1, "\"answer\"");
+  CHECK(Dapple(folder, "eval summarize").code == 2);
+  CHECK(Dapple(folder, "eval summarize --length tiny " + blank).code == 2);
+}
+
+TEST_CASE("eval needle shows what its folder has without running") {
+  const Folder folder;
+  const std::string args =
+      "eval needle --length 1k --keep 64,10% --progress none -o " +
+      (folder / "out");
+  const Outcome ran = Dapple(folder, args + " --samples 1");
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  const Outcome shown = Dapple(folder, args + " --samples 0");
+  CHECK(shown.code == 0);
+  CHECK(shown.out == ran.out);
+  CHECK(ReadAll((folder / "out") + "/results.md").find("| full | all |") !=
+        std::string::npos);
 }
 
 }  // namespace

@@ -141,9 +141,9 @@ TEST_CASE("a folder that cannot be made or written is named") {
   const auto store = NeedleStore::Open(file + "/d", {{"seed", 0}});
   REQUIRE(!store.ok());
   CHECK(store.status().message().find(file) != std::string::npos);
-  const Status written = NeedleStore::WriteFile(folder.Path("none"), "a", "b");
+  const Status written = ResultLog::WriteFile(folder.Path("none"), "a", "b");
   CHECK(written.code() == StatusCode::kIo);
-  REQUIRE(NeedleStore::WriteFile(folder.Path(""), "a", "bytes").ok());
+  REQUIRE(ResultLog::WriteFile(folder.Path(""), "a", "bytes").ok());
   CHECK(Bytes(folder.Path("a")) == "bytes");
 }
 

@@ -134,6 +134,25 @@ TEST_CASE("tables of many tasks are split, and no cell is lost") {
   }
 }
 
+TEST_CASE("budgets grow within a policy, whatever was run first") {
+  std::vector<NeedleRecord> records;
+  for (const char* keep : {"256", "10%", "64", "3%", "1024"})
+    records.push_back(Record("vt", 1000, 0, "tova", keep, 0, 1));
+  records.push_back(Record("vt", 1000, 0, "dapq", "256", 0, 0.5));
+  std::string order;
+  const std::vector<NeedleCell> cells = NeedleCells(records);
+  for (const NeedleCell& cell : cells)
+    order += cell.policy + " " + cell.keep + ";";
+  CHECK(order == "tova 64;tova 256;tova 1024;tova 3%;tova 10%;dapq 256;");
+  const std::string markdown = NeedleMarkdown(cells);
+  CHECK(markdown.find("1,000 tokens, 1 samples a cell") == 0);
+  CHECK(markdown.find("\n| policy | keep | kept | vt |\n|---|---:|") !=
+        std::string::npos);
+  CHECK(markdown.find("| tova | 10% | 3.0 % | 100.0 [20–100] |\n") !=
+        std::string::npos);
+  CHECK(NeedleMarkdown({}).empty());
+}
+
 TEST_CASE("CSV has a line a cell with as many fields as its head") {
   const std::string csv = NeedleCsv(NeedleCells(Records()));
   size_t lines = 0;

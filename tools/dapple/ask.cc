@@ -22,9 +22,6 @@ struct Options {
   std::string lead_in;
 };
 
-// Sentences that a --quotes answer may have.
-constexpr size_t kQuotes = 2;
-
 Result<GenerationReport> RunAsk(const Options& options) {
   DAPPLE_RETURN_IF_ERROR(options.generation.sampler.Validate());
   std::vector<std::string> files = options.files;
@@ -51,10 +48,11 @@ Result<GenerationReport> RunAsk(const Options& options) {
   // A lead-in is the start of an answer in other words.
   if (options.quotes.Decide(*engine, options.lead_in.empty(),
                             generation.quiet)) {
-    DAPPLE_ASSIGN_OR_RETURN(constraint,
-                            QuoteDocument(*engine, text, names, 1, kQuotes));
+    DAPPLE_ASSIGN_OR_RETURN(
+        constraint,
+        QuoteDocument(*engine, text, names, kAskLength.least, kAskLength.most));
     task.quotes = constraint.get();
-    generation.max_new_tokens = kQuotes * kMaxQuoteTokens;
+    generation.max_new_tokens = kAskLength.most * kMaxQuoteTokens;
   }
   return Generate(*engine, task, generation);
 }
@@ -75,7 +73,7 @@ void AddAsk(CLI::App& root, Run& run) {
   options->quotes.AddTo(*command);
   options->model.AddTo(*command);
   options->eviction.AddTo(*command);
-  options->generation.AddTo(*command, 96);
+  options->generation.AddTo(*command, kAskLength.tokens);
   command->callback([options, &run] {
     run = [options] {
       const auto report = RunAsk(*options);

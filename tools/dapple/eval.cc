@@ -9,6 +9,7 @@ void AddEval(CLI::App& root, Run& run) {
   AddEvalLogits(*eval, run);
   AddEvalOverlap(*eval, run);
   AddEvalNeedle(*eval, run);
+  AddEvalSummarize(*eval, run);
 }
 
 }  // namespace dapple::tool

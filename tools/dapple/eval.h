@@ -14,6 +14,7 @@ void AddEvalPerplexity(CLI::App& eval, Run& run);
 void AddEvalLogits(CLI::App& eval, Run& run);
 void AddEvalOverlap(CLI::App& eval, Run& run);
 void AddEvalNeedle(CLI::App& eval, Run& run);
+void AddEvalSummarize(CLI::App& eval, Run& run);
 
 // log Σ exp(logits), in double. logits: [count], count >= 1.
 inline double LogSumExp(const float* logits, size_t count) {

@@ -14,6 +14,7 @@
 #include "model_options.h"
 #include "needle_run.h"
 #include "needle_tables.h"
+#include "variants.h"
 
 namespace dapple::tool {
 namespace {
@@ -84,34 +85,6 @@ Result<std::vector<const NeedleTask*>> ParseTasks(
   return tasks;
 }
 
-// Each policy with each budget; "full" once.
-Result<std::vector<EvictionOptions>> ParseVariants(const Options& options) {
-  std::vector<std::string> policies = options.policies;
-  if (std::find(policies.begin(), policies.end(), "all") != policies.end())
-    policies = EvictionPolicies();
-  std::vector<KeepBudget> budgets;
-  for (const std::string& text : options.keeps) {
-    DAPPLE_ASSIGN_OR_RETURN(KeepBudget budget, KeepBudget::Parse(text));
-    budgets.push_back(budget);
-  }
-  std::vector<EvictionOptions> variants;
-  for (const std::string& policy : policies) {
-    for (const KeepBudget& budget : budgets) {
-      EvictionOptions variant = options.eviction;
-      variant.policy = policy;
-      variant.keep = policy == "full" ? KeepBudget() : budget;
-      variant.seed = options.seed;
-      DAPPLE_RETURN_IF_ERROR(variant.Validate());
-      const bool there = std::any_of(
-          variants.begin(), variants.end(), [&](const EvictionOptions& v) {
-            return v.policy == policy && KeepName(v) == KeepName(variant);
-          });
-      if (!there) variants.push_back(variant);
-    }
-  }
-  return variants;
-}
-
 ProbeContent ParseProbeContent(const std::string& text) {
   if (text == "suffix") return ProbeContent::kSuffix;
   if (text == "random") return ProbeContent::kRandom;
@@ -130,7 +103,10 @@ Result<NeedlePlan> MakePlan(const Options& options) {
                      plan.lengths.end());
   DAPPLE_ASSIGN_OR_RETURN(plan.tasks, ParseTasks(options.tasks));
   DAPPLE_ASSIGN_OR_RETURN(plan.depths, ParseDepths(options.depths));
-  DAPPLE_ASSIGN_OR_RETURN(plan.session.eviction, ParseVariants(options));
+  EvictionOptions base = options.eviction;
+  base.seed = options.seed;
+  DAPPLE_ASSIGN_OR_RETURN(plan.session.eviction,
+                          ParseVariants(options.policies, options.keeps, base));
   plan.samples = options.samples;
   plan.prompt.seed = options.seed;
   plan.prompt.lead_in = !options.no_lead_in;
@@ -176,17 +152,11 @@ Json Settings(const Options& options, const NeedlePlan& plan,
   return json;
 }
 
-// What must be said wherever figures are shown; "" for most models.
-std::string Note(const Engine& engine) {
-  if (engine.model_name() != "Dapple 40M") return "";
-  return "The embedded model was fine-tuned so that DapQ's probes attend where "
-         "its decoder will:\ncomparisons between policies on it favour dapq.";
-}
-
 Json Results(const Engine& engine, const Json& settings,
              const std::vector<NeedleCell>& cells) {
   Json json = NeedleJson(settings, cells);
-  if (!Note(engine).empty()) json["note"] = Note(engine);
+  if (!ModelNote(engine.model_name()).empty())
+    json["note"] = ModelNote(engine.model_name());
   return json;
 }
 
@@ -202,19 +172,21 @@ Status WriteResults(const Options& options, const Engine& engine,
                     const std::vector<NeedleCell>& cells) {
   const std::string& folder = options.output;
   DAPPLE_RETURN_IF_ERROR(
-      NeedleStore::WriteFile(folder, "results.csv", NeedleCsv(cells)));
-  DAPPLE_RETURN_IF_ERROR(NeedleStore::WriteFile(
+      ResultLog::WriteFile(folder, "results.csv", NeedleCsv(cells)));
+  DAPPLE_RETURN_IF_ERROR(
+      ResultLog::WriteFile(folder, "results.md", NeedleMarkdown(cells)));
+  DAPPLE_RETURN_IF_ERROR(ResultLog::WriteFile(
       folder, "results.json", Results(engine, settings, cells).dump(2) + "\n"));
   bool png = true;
   for (const NeedleMap& map :
        NeedleMaps(store.records(), Subject(options, engine))) {
     const Drawing drawing = DrawHeatMap(map.map);
-    DAPPLE_RETURN_IF_ERROR(NeedleStore::WriteFile(
+    DAPPLE_RETURN_IF_ERROR(ResultLog::WriteFile(
         folder, "heat-" + map.name + ".svg", drawing.Svg()));
     const auto bytes = drawing.Png();
     if (bytes.ok()) {
       DAPPLE_RETURN_IF_ERROR(
-          NeedleStore::WriteFile(folder, "heat-" + map.name + ".png", *bytes));
+          ResultLog::WriteFile(folder, "heat-" + map.name + ".png", *bytes));
     } else if (png) {
       std::fprintf(stderr, "dapple: %s; wrote SVG alone\n",
                    bytes.status().message().c_str());
@@ -263,8 +235,8 @@ Status RunNeedle(const Options& options) {
       std::printf("%s\n", Results(*engine, settings, cells).dump().c_str());
     else
       std::printf("%s", NeedleTables(cells).c_str());
-    if (!options.json && !Note(*engine).empty())
-      std::printf("\n%s\n", Note(*engine).c_str());
+    if (!options.json && !ModelNote(engine->model_name()).empty())
+      std::printf("\n%s\n", ModelNote(engine->model_name()).c_str());
     if (std::fflush(stdout) != 0)
       return IoError("standard output: cannot be written");
   }
@@ -332,9 +304,9 @@ void AddEvalNeedle(CLI::App& eval, Run& run) {
       ->capture_default_str();
   command
       ->add_option("--samples", options->samples,
-                   "prompts of each task and length; they take the depths in "
-                   "turn")
-      ->check(CLI::Range(1, 1000000))
+                   "prompts of each task and length, which take the depths in "
+                   "turn; 0: only show what -o has")
+      ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
   AddEvictionOptions(options.get(), command);
   command->add_option("--seed", options->seed, "of prompts and random choices")

@@ -9,6 +9,7 @@
 #include "needle_answer.h"
 #include "needle_score.h"
 #include "needle_tables.h"
+#include "variants.h"
 
 namespace dapple::tool {
 namespace {
@@ -226,10 +227,6 @@ Status RunNeedles(Engine& engine, const NeedlePlan& plan,
     DAPPLE_RETURN_IF_ERROR(runner.Run(length));
   }
   return Status::Ok();
-}
-
-std::string KeepName(const EvictionOptions& options) {
-  return options.policy == "full" ? "all" : options.keep.ToString();
 }
 
 }  // namespace dapple::tool

@@ -71,9 +71,6 @@ Status RunNeedles(Engine& engine, const NeedlePlan& plan,
                   const std::atomic<bool>& cancel, NeedleProgress* progress,
                   NeedleStore* store);
 
-// "256", "3%"; "all" for the policy that keeps everything.
-std::string KeepName(const EvictionOptions& options);
-
 }  // namespace dapple::tool
 
 #endif  // DAPPLE_TOOLS_NEEDLE_RUN_H_

@@ -1,9 +1,6 @@
 // NeedleStore: the samples of a run, kept in a folder so that it can go on.
 //
-// DIR/samples.jsonl holds one JSON object a line: first the settings that
-// every sample depends on, then the samples, each written and flushed when it
-// is done. Opening a folder again reads them back; a last line that was cut
-// short by a crash is dropped. The file is locked while a store is open.
+// They are the results of DIR/samples.jsonl, a ResultLog.
 #ifndef DAPPLE_TOOLS_NEEDLE_STORE_H_
 #define DAPPLE_TOOLS_NEEDLE_STORE_H_
 
@@ -16,6 +13,7 @@
 #include <vector>
 
 #include "dapple/status.h"
+#include "result_log.h"
 
 namespace dapple::tool {
 
@@ -43,13 +41,10 @@ class NeedleStore {
  public:
   // Only in memory.
   NeedleStore() = default;
-  ~NeedleStore();
   NeedleStore(const NeedleStore&) = delete;
   NeedleStore& operator=(const NeedleStore&) = delete;
 
-  // Makes the folder if need be. kInvalidArgument when it holds samples of
-  // other settings (the message names the differences), kCorrupt with the
-  // line's number when a line makes no sense.
+  // As ResultLog::Open.
   static Result<std::unique_ptr<NeedleStore>> Open(
       const std::string& folder, const nlohmann::ordered_json& settings);
 
@@ -58,19 +53,12 @@ class NeedleStore {
   Status Append(NeedleRecord record);
   const std::vector<NeedleRecord>& records() const { return records_; }
 
-  // Replaces DIR/name, whole or not at all.
-  static Status WriteFile(const std::string& folder, const std::string& name,
-                          const std::string& bytes);
-
  private:
   using Key = std::tuple<std::string, size_t, size_t, std::string, std::string>;
 
-  Status Load(const nlohmann::ordered_json& settings);
-  Status WriteLine(const std::string& line);
   void Remember(NeedleRecord record);
 
-  std::string path_;
-  int file_ = -1;
+  std::unique_ptr<ResultLog> log_;  // null: only in memory
   std::vector<NeedleRecord> records_;
   std::set<Key> keys_;
 };

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <cstdlib>
 #include <iterator>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "needle_task.h"
+#include "text_table.h"
 
 namespace dapple::tool {
 namespace {
@@ -31,35 +33,25 @@ size_t TaskRank(const std::string& name) {
   return rank;
 }
 
-// The rank of each (policy, keep): the order in which they first appear.
-using Variant = std::pair<std::string, std::string>;
+using Variant = std::pair<std::string, std::string>;  // policy, keep
+
+// The rank of each: policies as they first appear, budgets growing (numbers
+// of keys before shares).
 std::map<Variant, size_t> VariantRanks(
     const std::vector<NeedleRecord>& records) {
+  std::map<std::string, size_t> policies;
+  std::set<std::tuple<size_t, bool, double, Variant>> ordered;
+  for (const NeedleRecord& record : records) {
+    const size_t policy =
+        policies.emplace(record.policy, policies.size()).first->second;
+    ordered.insert({policy,
+                    record.keep.ends_with('%'),
+                    std::strtod(record.keep.c_str(), nullptr),
+                    {record.policy, record.keep}});
+  }
   std::map<Variant, size_t> ranks;
-  for (const NeedleRecord& record : records)
-    ranks.emplace(Variant(record.policy, record.keep), ranks.size());
+  for (const auto& one : ordered) ranks.emplace(std::get<3>(one), ranks.size());
   return ranks;
-}
-
-// Width in columns of UTF-8 text.
-size_t Columns(const std::string& text) {
-  size_t columns = 0;
-  for (char c : text)
-    if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) ++columns;
-  return columns;
-}
-
-std::string Padded(std::string text, size_t columns, bool right) {
-  const size_t width = Columns(text);
-  if (width >= columns) return text;
-  const std::string space(columns - width, ' ');
-  return right ? space + text : text + space;
-}
-
-std::string Format(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof(text), format, value);
-  return text;
 }
 
 std::string GroupedNumber(size_t number) {
@@ -79,62 +71,59 @@ std::string CellText(const NeedleCell& cell) {
          Format("%.0f", std::ceil(cell.interval.high * 100)) + "]";
 }
 
-using Grid = std::vector<std::vector<std::string>>;
+using Tasks = std::vector<std::string>;
 
-// The first column to the left, the others to the right.
-std::string Laid(const Grid& grid) {
-  std::vector<size_t> widths(grid[0].size(), 0);
-  for (const auto& row : grid)
-    for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], Columns(row[i]));
-  std::string out;
-  for (const auto& row : grid) {
-    for (size_t i = 0; i < row.size(); ++i)
-      out += (i == 0 ? "" : "  ") + Padded(row[i], widths[i], i != 0);
-    out += '\n';
-  }
-  return out;
-}
-
-// The cells [begin, end) of these tasks; all are of one length.
-std::string Block(const NeedleCell* begin, const NeedleCell* end,
-                  const std::vector<std::string>& tasks) {
-  Grid grid = {{"policy", "keep", "kept"}};
-  grid[0].insert(grid[0].end(), tasks.begin(), tasks.end());
+// The cells [begin, end) of these tasks; all are of one length. A row a
+// policy and budget.
+TextTable Block(const NeedleCell* begin, const NeedleCell* end,
+                const Tasks& tasks) {
+  TextTable table = {{"policy", "keep", "kept"}};
+  table[0].insert(table[0].end(), tasks.begin(), tasks.end());
   Variant variant;
   for (const NeedleCell* cell = begin; cell != end; ++cell) {
     const auto found = std::find(tasks.begin(), tasks.end(), cell->task);
     if (found == tasks.end()) continue;
-    if (grid.size() == 1 || variant != Variant(cell->policy, cell->keep)) {
+    if (table.size() == 1 || variant != Variant(cell->policy, cell->keep)) {
       variant = {cell->policy, cell->keep};
-      grid.push_back({cell->policy, cell->keep,
-                      Format("%.1f %%", cell->kept_share * 100)});
-      grid.back().resize(grid[0].size(), "");
+      table.push_back({cell->policy, cell->keep,
+                       Format("%.1f %%", cell->kept_share * 100)});
+      table.back().resize(table[0].size(), "");
     }
-    grid.back()[3 + static_cast<size_t>(found - tasks.begin())] =
+    table.back()[3 + static_cast<size_t>(found - tasks.begin())] =
         CellText(*cell);
   }
-  return Laid(grid);
+  return table;
 }
 
-// The table of cells [begin, end), which share a length.
-std::string Table(const NeedleCell* begin, const NeedleCell* end) {
-  std::vector<std::string> tasks;
-  size_t fewest = begin->samples, most = 0;
-  for (const NeedleCell* cell = begin; cell != end; ++cell) {
+Tasks TasksOf(const NeedleCell* begin, const NeedleCell* end) {
+  Tasks tasks;
+  for (const NeedleCell* cell = begin; cell != end; ++cell)
     if (std::find(tasks.begin(), tasks.end(), cell->task) == tasks.end())
       tasks.push_back(cell->task);
-    fewest = std::min(fewest, cell->samples);
-    most = std::max(most, cell->samples);
-  }
   std::sort(tasks.begin(), tasks.end(),
             [](const std::string& a, const std::string& b) {
               return TaskRank(a) < TaskRank(b);
             });
+  return tasks;
+}
+
+// "8,192 tokens, 20 to 40 samples a cell: accuracy in % [95 % interval]"
+std::string Heading(const NeedleCell* begin, const NeedleCell* end) {
+  size_t fewest = begin->samples, most = 0;
+  for (const NeedleCell* cell = begin; cell != end; ++cell) {
+    fewest = std::min(fewest, cell->samples);
+    most = std::max(most, cell->samples);
+  }
   std::string samples = std::to_string(fewest);
   if (most != fewest) samples += " to " + std::to_string(most);
-  std::string out = GroupedNumber(begin->length) + " tokens, " + samples +
-                    " samples a cell: accuracy in % [95 % interval]\n";
+  return GroupedNumber(begin->length) + " tokens, " + samples +
+         " samples a cell: accuracy in % [95 % interval]\n";
+}
+
+// The table of cells [begin, end), which share a length.
+std::string Table(const NeedleCell* begin, const NeedleCell* end) {
+  const Tasks tasks = TasksOf(begin, end);
+  std::string out = Heading(begin, end);
   // Wider ones would be broken by terminals.
   constexpr size_t kAcross = 5;
   const size_t blocks = (tasks.size() + kAcross - 1) / kAcross;
@@ -143,19 +132,24 @@ std::string Table(const NeedleCell* begin, const NeedleCell* end) {
       return tasks.begin() + static_cast<long>(tasks.size() * i / blocks);
     };
     if (block != 0) out += '\n';
-    out += Block(begin, end, {at(block), at(block + 1)});
+    out += Laid(Block(begin, end, {at(block), at(block + 1)}));
   }
   return out;
 }
 
-std::string CsvField(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
-  std::string out = "\"";
-  for (char c : text) {
-    if (c == '"') out += '"';
-    out += c;
+// Calls make(begin, end) for the cells of each length, a blank line between.
+template <class Make>
+std::string ByLength(const std::vector<NeedleCell>& cells, const Make& make) {
+  std::string out;
+  for (size_t begin = 0; begin < cells.size();) {
+    size_t end = begin;
+    while (end < cells.size() && cells[end].length == cells[begin].length)
+      ++end;
+    if (begin != 0) out += '\n';
+    out += make(cells.data() + begin, cells.data() + end);
+    begin = end;
   }
-  return out + "\"";
+  return out;
 }
 
 bool OnePlace(const std::string& name) {
@@ -202,16 +196,14 @@ std::vector<NeedleCell> NeedleCells(const std::vector<NeedleRecord>& records) {
 }
 
 std::string NeedleTables(const std::vector<NeedleCell>& cells) {
-  std::string out;
-  for (size_t begin = 0; begin < cells.size();) {
-    size_t end = begin;
-    while (end < cells.size() && cells[end].length == cells[begin].length)
-      ++end;
-    if (begin != 0) out += '\n';
-    out += Table(cells.data() + begin, cells.data() + end);
-    begin = end;
-  }
-  return out;
+  return ByLength(cells, Table);
+}
+
+std::string NeedleMarkdown(const std::vector<NeedleCell>& cells) {
+  return ByLength(cells, [](const NeedleCell* begin, const NeedleCell* end) {
+    return Heading(begin, end) + "\n" +
+           Markdown(Block(begin, end, TasksOf(begin, end)));
+  });
 }
 
 std::string NeedleCsv(const std::vector<NeedleCell>& cells) {

@@ -25,13 +25,15 @@ struct NeedleCell {
   double median_coverage = -1;  // negative: the policy has no probe
 };
 
-// Ordered by length; then by policy and keep as they first appear among the
-// records; then by task as NeedleTasks() has them. Does not depend on the
-// order of samples within a cell.
+// Ordered by length; then by policy as they first appear among the records and
+// by growing budget; then by task as NeedleTasks() has them. Does not depend on
+// the order of samples within a cell.
 std::vector<NeedleCell> NeedleCells(const std::vector<NeedleRecord>& records);
 
 // A table a length: policies down, tasks across, percent with the interval.
 std::string NeedleTables(const std::vector<NeedleCell>& cells);
+// The same in Markdown, all tasks of a length in one table.
+std::string NeedleMarkdown(const std::vector<NeedleCell>& cells);
 // RFC 4180, with a header line.
 std::string NeedleCsv(const std::vector<NeedleCell>& cells);
 nlohmann::ordered_json NeedleJson(const nlohmann::ordered_json& settings,

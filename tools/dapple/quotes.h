@@ -16,6 +16,16 @@ namespace dapple::tool {
 // A quoted sentence has at most this many tokens.
 inline constexpr size_t kMaxQuoteTokens = 96;
 
+// How long an answer may be.
+struct AnswerLength {
+  const char* name;
+  size_t least, most;  // quoted sentences, where there are as many
+  size_t tokens;       // of a free one
+};
+inline constexpr AnswerLength kSummaryLengths[] = {
+    {"short", 2, 3, 96}, {"medium", 4, 6, 256}, {"long", 8, 12, 512}};
+inline constexpr AnswerLength kAskLength = {"ask", 1, 2, 96};
+
 struct QuoteFlags {
   bool quotes = false;
   bool free = false;
@@ -27,9 +37,11 @@ struct QuoteFlags {
 };
 
 // `least` to `most` sentences of `text`, which came from `name`.
-Result<std::unique_ptr<QuoteConstraint>> QuoteDocument(
-    const Engine& engine, const std::string& text, const std::string& name,
-    size_t least, size_t most);
+Result<std::unique_ptr<QuoteConstraint>> QuoteDocument(const Engine& engine,
+                                                       const std::string& text,
+                                                       const std::string& name,
+                                                       size_t least,
+                                                       size_t most);
 
 }  // namespace dapple::tool
 

@@ -13,15 +13,6 @@
 namespace dapple::tool {
 namespace {
 
-struct Length {
-  const char* name;
-  size_t least;  // sentences of a --quotes summary, where there are as many
-  size_t most;
-  size_t tokens;  // of a free one
-};
-constexpr Length kLengths[] = {
-    {"short", 2, 3, 96}, {"medium", 4, 6, 256}, {"long", 8, 12, 512}};
-
 struct Options {
   ModelOptions model;
   GenerationOptions generation;
@@ -33,10 +24,10 @@ struct Options {
   bool tokens_given = false;
 };
 
-const Length& LengthOf(const Options& options) {
-  for (const Length& length : kLengths)
+const AnswerLength& LengthOf(const Options& options) {
+  for (const AnswerLength& length : kSummaryLengths)
     if (options.length == length.name) return length;
-  return kLengths[1];
+  return kSummaryLengths[1];
 }
 
 Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
@@ -55,7 +46,7 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
   GenerationOptions generation = options.generation;
   std::unique_ptr<QuoteConstraint> constraint;
   if (quotes) {
-    const Length& length = LengthOf(options);
+    const AnswerLength& length = LengthOf(options);
     DAPPLE_ASSIGN_OR_RETURN(
         constraint,
         QuoteDocument(engine, text, file, length.least, length.most));
