@@ -19,7 +19,7 @@
 #include "hwy/highway.h"
 #include "kernels/attention_params.h"
 #include "kernels/exp-inl.h"
-#include "kernels/load-inl.h"
+#include "kernels/kv_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
@@ -30,29 +30,17 @@ inline constexpr float kLog2E = 1.44269504f;
 // Running maximum before any key: finite, so that differences never are NaN.
 inline constexpr float kNoMax = -FLT_MAX;
 
-// rows: [count, dim] of T; out: [padded, stride], the new columns and rows
+// rows: [count] rows of T; out: [padded, stride], the new columns and rows
 // zero. dim <= stride.
 template <class T>
 HWY_INLINE void StageRows(const T* rows, size_t count, size_t padded,
                           size_t dim, size_t stride, float* HWY_RESTRICT out) {
-  const hn::ScalableTag<float> d;
-  const size_t n = hn::Lanes(d);
   for (size_t r = 0; r < count; ++r) {
-    size_t i = 0;
-    for (; i + n <= dim; i += n) hn::StoreU(LoadFloat(d, rows + i), d, out + i);
-    if (i < dim) {
-      const auto v = LoadFloatN(d, rows + i, dim - i);
-      hn::StoreN(v, d, out + i, stride - i);
-      i += n;
-    }
-    for (; i < stride; ++i) out[i] = 0.0f;
-    rows += dim;
+    LoadKvRow(rows, dim, stride, out);
+    rows += KvRowStep<T>(dim);
     out += stride;
   }
-  for (size_t r = count; r < padded; ++r) {
-    for (size_t i = 0; i < stride; ++i) out[i] = 0.0f;
-    out += stride;
-  }
+  for (size_t i = 0; i < (padded - count) * stride; ++i) out[i] = 0.0f;
 }
 
 // What queries are multiplied with, so that their products with keys are logits

@@ -9,16 +9,26 @@
 #include <cstddef>
 
 #include "kernels/attention_params.h"
-#include "util/half.h"
+#include "util/kv_row.h"
 
 namespace dapple::kernels {
 
-// T is F16 (default) or float (--compute f32).
+// Rows of keys and values of one KV head (util/kv_row.h), consecutive.
+struct KvView {
+  KvType type;
+  const void* keys;    // [count] rows
+  const void* values;  // [count] rows
+  size_t head_dim;     // a multiple of 8, <= 256
+};
+
+// The same with its type known: T is F16, float, Q8KvByte or Q4KvByte.
 template <class T>
 struct KvHeadView {
-  const T* keys;    // [count, head_dim], rows contiguous
-  const T* values;  // [count, head_dim]
-  size_t head_dim;  // a multiple of 8, <= 256
+  const T* keys;
+  const T* values;
+  size_t head_dim;
+
+  operator KvView() const { return {kKvTypeOf<T>, keys, values, head_dim}; }
 };
 
 // Query rows that one PrefillAttention call is best given: their queries fill
@@ -40,8 +50,7 @@ size_t DecodeAttentionScratch(size_t group, size_t head_dim);
 // out: like q, at out + r * out_stride.
 // scratch: PrefillAttentionScratch floats, any alignment. Deterministic: a
 // row's result does not depend on `rows` (keys and values being finite).
-template <class T>
-void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
+void PrefillAttention(const KvView& kv, const float* q, size_t q_stride,
                       size_t rows, size_t group, size_t first_visible,
                       const AttentionParams& params, float* scratch, float* out,
                       size_t out_stride);
@@ -49,25 +58,9 @@ void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
 // One position: every query of the group over all `count` keys, or the newest
 // params.window of them.
 // q, out: [group, head_dim].
-template <class T>
-void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
+void DecodeAttention(const KvView& kv, const float* q, size_t group,
                      size_t count, const AttentionParams& params,
                      float* scratch, float* out);
-
-template <>
-void PrefillAttention<F16>(const KvHeadView<F16>&, const float*, size_t, size_t,
-                           size_t, size_t, const AttentionParams&, float*,
-                           float*, size_t);
-template <>
-void PrefillAttention<float>(const KvHeadView<float>&, const float*, size_t,
-                             size_t, size_t, size_t, const AttentionParams&,
-                             float*, float*, size_t);
-template <>
-void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t, size_t,
-                          const AttentionParams&, float*, float*);
-template <>
-void DecodeAttention<float>(const KvHeadView<float>&, const float*, size_t,
-                            size_t, const AttentionParams&, float*, float*);
 
 }  // namespace dapple::kernels
 

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -227,24 +228,28 @@ HWY_INLINE void UpdateQuery(float* scores, size_t keys, size_t stride,
 }
 
 template <class T>
-HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
-                                    size_t group, size_t all_keys,
+HWY_INLINE void DecodeAttentionHead(const T* head_keys, const T* head_values,
+                                    size_t dim, const float* q, size_t group,
+                                    size_t all_keys,
                                     const AttentionParams& params,
                                     float* scratch, float* out) {
   const DK d;
   const size_t n = hn::Lanes(d);
-  const size_t dim = kv.head_dim;
   const size_t stride = RoundUpToLanes(dim);
   const size_t staged_keys = KeysPerBlock(dim);
+  const size_t step = KvRowStep<T>(dim);
   const size_t first_seen = params.FirstSeen(all_keys);
   const size_t count = all_keys - first_seen;
-  const T* all_k = kv.keys + first_seen * dim;
-  const T* all_v = kv.values + first_seen * dim;
+  const T* all_k = head_keys + first_seen * step;
+  const T* all_v = head_values + first_seen * step;
   // Rows that are not whole vectors are staged as float and padded first.
   // Staging all, to convert a key once for more than kQueries queries, pays
   // only where there is no instruction for it: the block is still in L1.
   constexpr bool kConvertsFast = !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX2;
-  const bool direct = dim == stride && (kConvertsFast || group <= kQueries);
+  constexpr bool kPlain =
+      !std::is_same_v<T, Q8KvByte> && !std::is_same_v<T, Q4KvByte>;
+  const bool direct =
+      kPlain && dim == stride && (kConvertsFast || group <= kQueries);
 
   // Each part but the last two is a multiple of 16 floats: all stay aligned.
   float* staged = AlignUp(scratch);                // [staged_keys, stride]
@@ -264,14 +269,15 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
 
   for (size_t first = 0; first < count; first += kDecodeKeys) {
     const size_t keys = std::min(kDecodeKeys, count - first);
-    const T* k = all_k + first * dim;
-    const T* v = all_v + first * dim;
+    const T* k = all_k + first * step;
+    const T* v = all_v + first * step;
     if (direct) {
-      DotKeysGroup(queries, group, k, v, keys, stride, scores);
+      if constexpr (kPlain)
+        DotKeysGroup(queries, group, k, v, keys, stride, scores);
     } else {
       for (size_t j = 0; j < keys; j += staged_keys) {
         const size_t some = std::min(staged_keys, keys - j);
-        StageRows(k + j * dim, some, some, dim, stride, staged);
+        StageRows(k + j * step, some, some, dim, stride, staged);
         DotKeysGroup<float>(queries, group, staged, nullptr, some, stride,
                             scores + j);
       }
@@ -287,12 +293,13 @@ HWY_INLINE void DecodeAttentionHead(const KvHeadView<T>& kv, const float* q,
 
     if (direct) {
       // The next block's keys, or again these at the end.
-      const T* ahead = first + 2 * keys <= count ? k + keys * dim : k;
-      AddValuesGroup(scores, group, v, ahead, keys, stride, o);
+      const T* ahead = first + 2 * keys <= count ? k + keys * step : k;
+      if constexpr (kPlain)
+        AddValuesGroup(scores, group, v, ahead, keys, stride, o);
     } else {
       for (size_t j = 0; j < keys; j += staged_keys) {
         const size_t some = std::min(staged_keys, keys - j);
-        StageRows(v + j * dim, some, some, dim, stride, staged);
+        StageRows(v + j * step, some, some, dim, stride, staged);
         AddValuesGroup<float>(scores + j, group, staged, nullptr, some, stride,
                               o);
       }

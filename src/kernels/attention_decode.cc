@@ -12,16 +12,12 @@ HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 
-void DecodeF16(const KvHeadView<F16>& kv, const float* q, size_t group,
-               size_t count, const AttentionParams& params, float* scratch,
-               float* out) {
-  DecodeAttentionHead(kv, q, group, count, params, scratch, out);
-}
-
-void DecodeFloat(const KvHeadView<float>& kv, const float* q, size_t group,
-                 size_t count, const AttentionParams& params, float* scratch,
-                 float* out) {
-  DecodeAttentionHead(kv, q, group, count, params, scratch, out);
+void DecodeAll(const KvView& kv, const float* q, size_t group, size_t count,
+               const AttentionParams& params, float* scratch, float* out) {
+  VisitKvRows(kv.type, kv.keys, [&](const auto* keys) HWY_ATTR {
+    DecodeAttentionHead(keys, static_cast<decltype(keys)>(kv.values),
+                        kv.head_dim, q, group, count, params, scratch, out);
+  });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -31,8 +27,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dapple::kernels {
 
-HWY_EXPORT(DecodeF16);
-HWY_EXPORT(DecodeFloat);
+HWY_EXPORT(DecodeAll);
 
 size_t DecodeAttentionScratch(size_t group, size_t head_dim) {
   const size_t stride = RoundUpToLanes(head_dim);
@@ -44,20 +39,10 @@ size_t DecodeAttentionScratch(size_t group, size_t head_dim) {
          + 2 * group;            // maximum, sum
 }
 
-template <>
-void DecodeAttention<F16>(const KvHeadView<F16>& kv, const float* q,
-                          size_t group, size_t count,
-                          const AttentionParams& params, float* scratch,
-                          float* out) {
-  HWY_DYNAMIC_DISPATCH(DecodeF16)(kv, q, group, count, params, scratch, out);
-}
-
-template <>
-void DecodeAttention<float>(const KvHeadView<float>& kv, const float* q,
-                            size_t group, size_t count,
-                            const AttentionParams& params, float* scratch,
-                            float* out) {
-  HWY_DYNAMIC_DISPATCH(DecodeFloat)(kv, q, group, count, params, scratch, out);
+void DecodeAttention(const KvView& kv, const float* q, size_t group,
+                     size_t count, const AttentionParams& params,
+                     float* scratch, float* out) {
+  HWY_DYNAMIC_DISPATCH(DecodeAll)(kv, q, group, count, params, scratch, out);
 }
 
 }  // namespace dapple::kernels

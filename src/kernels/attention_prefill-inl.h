@@ -266,7 +266,7 @@ HWY_INLINE void UnpackStrip(const QueryBlock& block, const Strip& strip,
 }
 
 template <class T>
-HWY_INLINE void PrefillAttentionBlock(const KvHeadView<T>& kv,
+HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
                                       const QueryBlock& block,
                                       const AttentionParams& params,
                                       float* scratch, float* out,
@@ -291,8 +291,9 @@ HWY_INLINE void PrefillAttentionBlock(const KvHeadView<T>& kv,
   for (size_t first = start; first < total_keys; first += keys_a_block) {
     const size_t keys = std::min(keys_a_block, total_keys - first);
     const size_t padded = (keys + kTile - 1) / kTile * kTile;
-    StageRows(kv.keys + first * dim, keys, padded, dim, dim, k);
-    StageRows(kv.values + first * dim, keys, keys, dim, dim, values);
+    StageRows(all_keys + first * KvRowStep<T>(dim), keys, padded, dim, dim, k);
+    StageRows(all_values + first * KvRowStep<T>(dim), keys, keys, dim, dim,
+              values);
 
     float* strip_memory = next;
     for (size_t begin = 0; begin < queries; begin += kStripVectors * n) {

@@ -12,22 +12,15 @@ HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 
-void PrefillF16(const KvHeadView<F16>& kv, const float* q, size_t q_stride,
-                size_t rows, size_t group, size_t first_visible,
+void PrefillAll(const KvView& kv, const float* q, size_t q_stride, size_t rows,
+                size_t group, size_t first_visible,
                 const AttentionParams& params, float* scratch, float* out,
                 size_t out_stride) {
-  PrefillAttentionBlock(
-      kv, QueryBlock{q, q_stride, rows, group, kv.head_dim, first_visible},
-      params, scratch, out, out_stride);
-}
-
-void PrefillFloat(const KvHeadView<float>& kv, const float* q, size_t q_stride,
-                  size_t rows, size_t group, size_t first_visible,
-                  const AttentionParams& params, float* scratch, float* out,
-                  size_t out_stride) {
-  PrefillAttentionBlock(
-      kv, QueryBlock{q, q_stride, rows, group, kv.head_dim, first_visible},
-      params, scratch, out, out_stride);
+  const QueryBlock block{q, q_stride, rows, group, kv.head_dim, first_visible};
+  VisitKvRows(kv.type, kv.keys, [&](const auto* keys) HWY_ATTR {
+    PrefillAttentionBlock(keys, static_cast<decltype(keys)>(kv.values), block,
+                          params, scratch, out, out_stride);
+  });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -37,8 +30,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dapple::kernels {
 
-HWY_EXPORT(PrefillF16);
-HWY_EXPORT(PrefillFloat);
+HWY_EXPORT(PrefillAll);
 
 size_t PrefillAttentionScratch(size_t max_rows, size_t group, size_t head_dim) {
   const size_t lanes = RoundUpToLanes(max_rows * group);
@@ -50,23 +42,11 @@ size_t PrefillAttentionScratch(size_t max_rows, size_t group, size_t head_dim) {
          + 3 * lanes;                 // maximum, sum, newest key
 }
 
-template <>
-void PrefillAttention<F16>(const KvHeadView<F16>& kv, const float* q,
-                           size_t q_stride, size_t rows, size_t group,
-                           size_t first_visible, const AttentionParams& params,
-                           float* scratch, float* out, size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(PrefillF16)
-  (kv, q, q_stride, rows, group, first_visible, params, scratch, out,
-   out_stride);
-}
-
-template <>
-void PrefillAttention<float>(const KvHeadView<float>& kv, const float* q,
-                             size_t q_stride, size_t rows, size_t group,
-                             size_t first_visible,
-                             const AttentionParams& params, float* scratch,
-                             float* out, size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(PrefillFloat)
+void PrefillAttention(const KvView& kv, const float* q, size_t q_stride,
+                      size_t rows, size_t group, size_t first_visible,
+                      const AttentionParams& params, float* scratch, float* out,
+                      size_t out_stride) {
+  HWY_DYNAMIC_DISPATCH(PrefillAll)
   (kv, q, q_stride, rows, group, first_visible, params, scratch, out,
    out_stride);
 }

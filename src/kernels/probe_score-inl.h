@@ -237,11 +237,13 @@ HWY_INLINE void InvertSums(size_t queries, const ProbeStrip& strip) {
 // Largest magnitude of a finite key, as far as the type says.
 HWY_INLINE float LargestKey(const F16*) { return 65504.0f; }
 HWY_INLINE float LargestKey(const float*) { return FLT_MAX; }
+HWY_INLINE float LargestKey(const Q8KvByte*) { return 127.0f * 65504.0f; }
+HWY_INLINE float LargestKey(const Q4KvByte*) { return 16.0f * 65504.0f; }
 
 template <class T>
-HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
-                                  size_t scored, const AttentionParams& params,
-                                  float weight, float* scratch, float* out) {
+HWY_INLINE void AddProbeScoresTo(const T* keys, const ProbeQueries& queries,
+                                 size_t scored, const AttentionParams& params,
+                                 float weight, float* scratch, float* out) {
   const DQ d;
   const size_t n = hn::Lanes(d);
   const size_t dim = queries.dim;
@@ -277,7 +279,8 @@ HWY_INLINE void AddProbeScoresAll(const T* keys, const ProbeQueries& queries,
       block.first = first;
       block.keys = std::min(kProbeKeys, end - first);
       const size_t padded = (block.keys + kTile - 1) / kTile * kTile;
-      StageRows(keys + first * dim, block.keys, padded, dim, dim, k);
+      StageRows(keys + first * KvRowStep<T>(dim), block.keys, padded, dim, dim,
+                k);
       if (!summing)
         std::fill(block.key_sums, block.key_sums + block.keys * n, 0.0f);
 

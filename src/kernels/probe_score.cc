@@ -13,24 +13,15 @@ HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 
-void ProbeScoresF16(const F16* keys, size_t head_dim, const float* q,
-                    size_t q_stride, size_t rows, size_t group,
+void ProbeScoresAll(KvType type, const void* keys, size_t head_dim,
+                    const float* q, size_t q_stride, size_t rows, size_t group,
                     size_t first_visible, size_t scored,
                     const AttentionParams& params, float weight, float* scratch,
                     float* scores) {
-  AddProbeScoresAll(
-      keys, ProbeQueries{q, q_stride, rows, group, head_dim, first_visible},
-      scored, params, weight, scratch, scores);
-}
-
-void ProbeScoresFloat(const float* keys, size_t head_dim, const float* q,
-                      size_t q_stride, size_t rows, size_t group,
-                      size_t first_visible, size_t scored,
-                      const AttentionParams& params, float weight,
-                      float* scratch, float* scores) {
-  AddProbeScoresAll(
-      keys, ProbeQueries{q, q_stride, rows, group, head_dim, first_visible},
-      scored, params, weight, scratch, scores);
+  const ProbeQueries queries{q, q_stride, rows, group, head_dim, first_visible};
+  VisitKvRows(type, keys, [&](const auto* typed) HWY_ATTR {
+    AddProbeScoresTo(typed, queries, scored, params, weight, scratch, scores);
+  });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -40,8 +31,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dapple::kernels {
 
-HWY_EXPORT(ProbeScoresF16);
-HWY_EXPORT(ProbeScoresFloat);
+HWY_EXPORT(ProbeScoresAll);
 
 size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim) {
   const size_t lanes = RoundUpToLanes(max_rows * group);
@@ -52,24 +42,14 @@ size_t ProbeScoreScratch(size_t max_rows, size_t group, size_t head_dim) {
          + lanes * (head_dim + 3);          // q, maximum, sum, newest key
 }
 
-void AddProbeScores(const F16* keys, size_t head_dim, const float* q,
-                    size_t q_stride, size_t rows, size_t group,
+void AddProbeScores(KvType type, const void* keys, size_t head_dim,
+                    const float* q, size_t q_stride, size_t rows, size_t group,
                     size_t first_visible, size_t scored,
                     const AttentionParams& params, float weight, float* scratch,
                     float* scores) {
-  HWY_DYNAMIC_DISPATCH(ProbeScoresF16)
-  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, params,
-   weight, scratch, scores);
-}
-
-void AddProbeScores(const float* keys, size_t head_dim, const float* q,
-                    size_t q_stride, size_t rows, size_t group,
-                    size_t first_visible, size_t scored,
-                    const AttentionParams& params, float weight, float* scratch,
-                    float* scores) {
-  HWY_DYNAMIC_DISPATCH(ProbeScoresFloat)
-  (keys, head_dim, q, q_stride, rows, group, first_visible, scored, params,
-   weight, scratch, scores);
+  HWY_DYNAMIC_DISPATCH(ProbeScoresAll)
+  (type, keys, head_dim, q, q_stride, rows, group, first_visible, scored,
+   params, weight, scratch, scores);
 }
 
 }  // namespace dapple::kernels

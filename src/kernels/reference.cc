@@ -221,6 +221,93 @@ double LogSumExp(const float* x, size_t count) {
   return max + std::log(sum);
 }
 
+namespace {
+
+// quants[i] of x[i] / scale.
+int RoundedQuant(float x, float scale, int low, int high) {
+  if (scale == 0.0f) return low > 0 ? low : 0;
+  // nearbyint: ties to even in the default rounding mode.
+  const float q = std::nearbyint(x * (1.0f / scale));
+  return static_cast<int>(
+      std::clamp(q, static_cast<float>(low), static_cast<float>(high)));
+}
+
+void StoreHalf(float value, unsigned char* at) {
+  const F16 half = ToF16Saturated(value);
+  std::memcpy(at, &half, sizeof(half));
+}
+
+bool AllFinite(const float* x, size_t count) {
+  return std::all_of(x, x + count, [](float v) { return std::isfinite(v); });
+}
+
+}  // namespace
+
+void StoreKvRow(KvType type, const float* x, size_t head_dim, void* row) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  auto* bytes = static_cast<unsigned char*>(row);
+  if (type == KvType::kF32) {
+    std::memcpy(bytes, x, 4 * head_dim);
+  } else if (type == KvType::kF16) {
+    for (size_t i = 0; i < head_dim; ++i) StoreHalf(x[i], bytes + 2 * i);
+  } else if (type == KvType::kQ8) {
+    const bool finite = AllFinite(x, head_dim);
+    float largest = 0.0f;
+    for (size_t i = 0; i < head_dim; ++i)
+      largest = std::max(largest, std::fabs(x[i]));
+    StoreHalf(finite ? largest / 127.0f : kNan, bytes);
+    const float scale = BlockScale(bytes);
+    for (size_t i = 0; i < head_dim; ++i)
+      bytes[2 + i] = static_cast<unsigned char>(
+          finite ? RoundedQuant(x[i], scale, -127, 127) : 0);
+  } else {
+    for (size_t i = 0; i < head_dim;
+         i += kQ4KvBlock, bytes += kQ4KvBlockBytes) {
+      const size_t count = std::min(kQ4KvBlock, head_dim - i);
+      std::memset(bytes, 0, kQ4KvBlockBytes);
+      if (!AllFinite(x + i, count)) {
+        StoreHalf(kNan, bytes);
+        continue;
+      }
+      const auto [least, most] = std::minmax_element(x + i, x + i + count);
+      StoreHalf(*most / 15.0f - *least / 15.0f, bytes);
+      StoreHalf(*least, bytes + 2);
+      for (size_t j = 0; j < count; ++j) {
+        const int quant = RoundedQuant(x[i + j] - BlockScale(bytes + 2),
+                                       BlockScale(bytes), 0, 15);
+        bytes[4 + j % 16] |=
+            static_cast<unsigned char>(j < 16 ? quant : quant << 4);
+      }
+    }
+  }
+}
+
+void LoadKvRow(KvType type, const void* row, size_t head_dim, float* x) {
+  const auto* bytes = static_cast<const unsigned char*>(row);
+  for (size_t i = 0; i < head_dim; ++i) {
+    switch (type) {
+      case KvType::kF32:
+        x[i] = Element<float>(row, i);
+        break;
+      case KvType::kF16:
+        x[i] = ToFloat(Element<F16>(row, i));
+        break;
+      case KvType::kQ8:
+        x[i] = BlockScale(bytes) *
+               static_cast<float>(static_cast<int8_t>(bytes[2 + i]));
+        break;
+      case KvType::kQ4: {
+        const auto* block = bytes + i / kQ4KvBlock * kQ4KvBlockBytes;
+        const int byte = block[4 + i % 16];
+        const int quant = i % kQ4KvBlock < 16 ? byte & 15 : byte >> 4;
+        x[i] = static_cast<float>(quant) * BlockScale(block) +
+               BlockScale(block + 2);
+        break;
+      }
+    }
+  }
+}
+
 template <class T>
 void DecodeAttention(const KvHeadView<T>& kv, const float* q, size_t group,
                      size_t count, const AttentionParams& params, float* out) {
@@ -280,22 +367,17 @@ void AddProbeScores(const T* keys, size_t head_dim, const float* q,
   }
 }
 
-template void DecodeAttention<F16>(const KvHeadView<F16>&, const float*, size_t,
-                                   size_t, const AttentionParams&, float*);
-template void DecodeAttention<float>(const KvHeadView<float>&, const float*,
-                                     size_t, size_t, const AttentionParams&,
-                                     float*);
-template void PrefillAttention<F16>(const KvHeadView<F16>&, const float*,
-                                    size_t, size_t, size_t, size_t,
-                                    const AttentionParams&, float*, size_t);
-template void PrefillAttention<float>(const KvHeadView<float>&, const float*,
-                                      size_t, size_t, size_t, size_t,
-                                      const AttentionParams&, float*, size_t);
-template void AddProbeScores<F16>(const F16*, size_t, const float*, size_t,
-                                  size_t, size_t, size_t, size_t,
+#define DAPPLE_INSTANTIATE(T)                                                  \
+  template void DecodeAttention<T>(const KvHeadView<T>&, const float*, size_t, \
+                                   size_t, const AttentionParams&, float*);    \
+  template void PrefillAttention<T>(const KvHeadView<T>&, const float*,        \
+                                    size_t, size_t, size_t, size_t,            \
+                                    const AttentionParams&, float*, size_t);   \
+  template void AddProbeScores<T>(const T*, size_t, const float*, size_t,      \
+                                  size_t, size_t, size_t, size_t,              \
                                   const AttentionParams&, float, double*);
-template void AddProbeScores<float>(const float*, size_t, const float*, size_t,
-                                    size_t, size_t, size_t, size_t,
-                                    const AttentionParams&, float, double*);
+DAPPLE_INSTANTIATE(F16)
+DAPPLE_INSTANTIATE(float)
+#undef DAPPLE_INSTANTIATE
 
 }  // namespace dapple::kernels::reference

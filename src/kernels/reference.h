@@ -40,7 +40,12 @@ void Softmax(float* x, size_t count, float scale);
 size_t ArgMax(const float* x, size_t count);
 double LogSumExp(const float* x, size_t count);
 
-// Both materialise the scores of one query at a time.
+// One row of keys or values.
+void StoreKvRow(KvType type, const float* x, size_t head_dim, void* row);
+void LoadKvRow(KvType type, const void* row, size_t head_dim, float* x);
+
+// Both materialise the scores of one query at a time. T: F16 or float
+// (tests load quantized rows as float first).
 template <class T>
 void PrefillAttention(const KvHeadView<T>& kv, const float* q, size_t q_stride,
                       size_t rows, size_t group, size_t first_visible,

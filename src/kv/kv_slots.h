@@ -13,14 +13,11 @@
 #include <vector>
 
 #include "util/checked.h"
+#include "util/kv_row.h"
 
 namespace dapple {
 
-enum class KvType { kF16, kF32 };
-
-constexpr size_t BytesOf(KvType type) { return type == KvType::kF16 ? 2 : 4; }
-
-// One head's slots: keys and values, each [capacity, head_dim] of KvType.
+// One head's slots: keys and values, [capacity] rows of KvType.
 struct KvRun {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
@@ -37,7 +34,7 @@ class KvSlots {
     size_t head_dim = 0;
     KvType type = KvType::kF16;
 
-    size_t RowBytes() const { return head_dim * BytesOf(type); }
+    size_t RowBytes() const { return KvRowBytes(type, head_dim); }
   };
 
   // Bytes of slots with capacities[layer] rows for each head of a layer.

@@ -72,7 +72,7 @@ PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
 void DecoderLayer::StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
                            const LayerScratch& scratch) const {
   const size_t head_dim = config_.head_dim;
-  const size_t row_bytes = head_dim * BytesOf(kv_type_);
+  const size_t row_bytes = KvRowBytes(kv_type_, head_dim);
   ForRowBlocks(parallel_, rows, [&](size_t first, size_t count) {
     for (size_t row = first; row < first + count; ++row) {
       for (size_t head = 0; head < config_.kv_heads; ++head) {

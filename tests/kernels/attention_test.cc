@@ -10,32 +10,40 @@ namespace dapple::kernels {
 namespace {
 
 template <class T>
-T FromFloat(float v);
-template <>
-float FromFloat<float>(float v) {
-  return v;
-}
-template <>
-F16 FromFloat<F16>(float v) {
-  return ToF16(v);
-}
-float Widen(float v) { return v; }
-float Widen(F16 v) { return ToFloat(v); }
-
-template <class T>
 struct Head {
   std::vector<T> keys;
   std::vector<T> values;
+  // The same as float, for the reference.
+  std::vector<float> wide_keys;
+  std::vector<float> wide_values;
   size_t dim;
 
   Head(Random& random, size_t count, size_t head_dim, float key_deviation)
-      : dim(head_dim) {
+      : keys(count * KvRowStep<T>(head_dim)),
+        values(keys.size()),
+        wide_keys(count * head_dim),
+        wide_values(wide_keys.size()),
+        dim(head_dim) {
     for (size_t i = 0; i < count * head_dim; ++i) {
-      keys.push_back(FromFloat<T>(random.Normal(key_deviation)));
-      values.push_back(FromFloat<T>(random.Normal()));
+      wide_keys[i] = random.Normal(key_deviation);
+      wide_values[i] = random.Normal();
     }
+    Round(count, &keys, &wide_keys);
+    Round(count, &values, &wide_values);
   }
   KvHeadView<T> View() const { return {keys.data(), values.data(), dim}; }
+  KvHeadView<float> Wide() const {
+    return {wide_keys.data(), wide_values.data(), dim};
+  }
+
+ private:
+  void Round(size_t count, std::vector<T>* rows, std::vector<float>* x) {
+    for (size_t r = 0; r < count; ++r) {
+      T* row = rows->data() + r * KvRowStep<T>(dim);
+      reference::StoreKvRow(kKvTypeOf<T>, x->data() + r * dim, dim, row);
+      reference::LoadKvRow(kKvTypeOf<T>, row, dim, x->data() + r * dim);
+    }
+  }
 };
 
 // What a result may differ by: the error of a score, a sum of `dim` products
@@ -49,8 +57,8 @@ double Bound(const Head<T>& head, const std::vector<float>& q, float scale) {
     return std::max(a, static_cast<double>(std::fabs(b)));
   };
   for (float v : q) q_max = larger(q_max, v);
-  for (T v : head.keys) k_max = larger(k_max, Widen(v));
-  for (T v : head.values) v_max = larger(v_max, Widen(v));
+  for (float v : head.wide_keys) k_max = larger(k_max, v);
+  for (float v : head.wide_values) v_max = larger(v_max, v);
   const double magnitude = q_max * k_max * static_cast<double>(head.dim) *
                            static_cast<double>(scale);
   return v_max * (1e-5 + magnitude * 0x1p-22);
@@ -86,7 +94,7 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
   const size_t out_stride = width + 3;
   const auto q = random.Normals(rows * q_stride, deviation);
   std::vector<float> want(rows * out_stride);
-  reference::PrefillAttention(head.View(), q.data(), q_stride, rows, group,
+  reference::PrefillAttention(head.Wide(), q.data(), q_stride, rows, group,
                               first_visible, params, want.data(), out_stride);
 
   Guarded<float> scratch(PrefillAttentionScratch(rows, group, dim));
@@ -180,7 +188,7 @@ void CheckDecode(Random& random, size_t dim, size_t group, size_t count,
   const Head<T> head(random, count, dim, deviation);
   const auto q = random.Normals(group * dim, deviation);
   std::vector<float> want(group * dim);
-  reference::DecodeAttention(head.View(), q.data(), group, count, params,
+  reference::DecodeAttention(head.Wide(), q.data(), group, count, params,
                              want.data());
   Guarded<float> scratch(DecodeAttentionScratch(group, dim));
   Guarded<float> out(group * dim);
@@ -212,6 +220,26 @@ TEST_CASE("decode attention agrees with the reference at every shape") {
       CheckDecode<F16>(random, 32, 2, count, 1.0f);
     CheckDecode<F16>(random, 64, 2, 200, 30.0f);
     CheckDecode<float>(random, 16, 2, 200, 60.0f);
+  });
+}
+
+TEST_CASE("attention reads quantized keys and values") {
+  ForEachTarget([] {
+    Random random(9);
+    for (size_t dim : {8, 16, 24, 32, 64, 80, 96, 128, 256}) {
+      CheckPrefill<Q8KvByte>(random, dim, 7, 3, 70, 1.0f);
+      CheckPrefill<Q4KvByte>(random, dim, 7, 3, 70, 1.0f);
+      CheckDecode<Q8KvByte>(random, dim, 4, 150, 1.0f);
+      CheckDecode<Q4KvByte>(random, dim, 4, 150, 1.0f);
+    }
+    for (size_t group = 1; group <= 9; ++group) {
+      CheckPrefill<Q8KvByte>(random, 64, 18, group, 131, 1.0f);
+      CheckDecode<Q8KvByte>(random, 64, group, 131, 1.0f);
+      CheckDecode<Q4KvByte>(random, 64, group, 131, 1.0f);
+    }
+    CheckPrefill<Q8KvByte>(random, 64, 18, 4, 300, 1.0f, 77, 20.0f);
+    CheckDecode<Q8KvByte>(random, 64, 4, 300, 1.0f, 77, 20.0f);
+    CheckDecode<Q4KvByte>(random, 64, 4, 300, 1.0f, 77, 20.0f);
   });
 }
 

@@ -10,19 +10,6 @@
 namespace dapple::kernels {
 namespace {
 
-template <class T>
-T FromFloat(float v);
-template <>
-float FromFloat<float>(float v) {
-  return v;
-}
-template <>
-F16 FromFloat<F16>(float v) {
-  return ToF16(v);
-}
-float Widen(float v) { return v; }
-float Widen(F16 v) { return ToFloat(v); }
-
 // One call's arguments. Keys, queries, scratch and scores lie between guard
 // zones, one element off a vector's alignment.
 template <class T>
@@ -49,16 +36,26 @@ struct Call {
         scored(scored_keys),
         q_stride(group_size * head_dim + 5),
         scale(1.0f / std::sqrt(static_cast<float>(head_dim))),
-        keys((before + row_count) * head_dim),
+        keys((before + row_count) * KvRowStep<T>(head_dim)),
         q(row_count * q_stride) {
-    for (size_t i = 0; i < keys.size(); ++i)
-      keys[i] = FromFloat<T>(random.Normal(deviation));
+    for (size_t r = 0; r < visible(); ++r)
+      reference::StoreKvRow(kKvTypeOf<T>, random.Normals(dim, deviation).data(),
+                            dim, keys.data() + r * KvRowStep<T>(dim));
     // The strides' gaps too: reading them would spoil a score.
     std::fill(q.data(), q.data() + q.size(),
               std::numeric_limits<float>::quiet_NaN());
     for (size_t r = 0; r < rows; ++r)
       for (size_t i = 0; i < group * dim; ++i)
         q[r * q_stride + i] = random.Normal(deviation);
+  }
+
+  // The keys as float, for the reference.
+  std::vector<float> WideKeys() const {
+    std::vector<float> wide(visible() * dim);
+    for (size_t r = 0; r < visible(); ++r)
+      reference::LoadKvRow(kKvTypeOf<T>, keys.data() + r * KvRowStep<T>(dim),
+                           dim, &wide[r * dim]);
+    return wide;
   }
 
   size_t visible() const { return first_visible + rows; }
@@ -79,9 +76,9 @@ struct Call {
   }
   std::vector<double> Reference() const {
     std::vector<double> scores(scored, 0.0);
-    reference::AddProbeScores(keys.data(), dim, q.data(), q_stride, rows, group,
-                              first_visible, scored, {scale, window, softcap},
-                              weight, scores.data());
+    reference::AddProbeScores(WideKeys().data(), dim, q.data(), q_stride, rows,
+                              group, first_visible, scored,
+                              {scale, window, softcap}, weight, scores.data());
     return scores;
   }
 
@@ -89,6 +86,7 @@ struct Call {
   // terms in float. Worst case dim * 2^-24 * Σ |q_i k_i|; sums of random signs
   // stay far below, and this bound takes a sixteenth of it.
   double LogitError() const {
+    const std::vector<float> wide_keys = WideKeys();
     double worst = 0.0;
     for (size_t r = 0; r < rows; ++r)
       for (size_t g = 0; g < group; ++g)
@@ -97,7 +95,7 @@ struct Call {
           for (size_t i = 0; i < dim; ++i)
             terms +=
                 std::fabs(static_cast<double>(q[r * q_stride + g * dim + i]) *
-                          static_cast<double>(Widen(keys[j * dim + i])));
+                          static_cast<double>(wide_keys[j * dim + i]));
           worst = std::max(worst, terms);
         }
     return worst * static_cast<double>(scale) *
@@ -189,6 +187,14 @@ TEST_CASE("probe scores agree with the reference in windows, capped or not") {
       first.softcap = softcap;
       CheckCall(first);
     }
+}
+
+TEST_CASE("probe scores read quantized keys") {
+  Random random(15);
+  for (size_t dim : {32, 40, 64, 80, 128}) {
+    CheckCall(Call<Q8KvByte>(random, dim, 9, 3, 96, 100));
+    CheckCall(Call<Q4KvByte>(random, dim, 9, 3, 96, 100));
+  }
 }
 
 TEST_CASE("probe scores of one key and one row are the weight") {
