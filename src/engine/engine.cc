@@ -134,7 +134,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
                    " tokens, the embedding only " +
                    std::to_string(model.config.vocab));
   model.config.rope.bf16_frequencies = options.bf16_rope_frequencies;
-  model.rope = std::make_unique<RopeTable>(model.config.rope);
+  model.ropes = std::make_unique<ModelRopes>(model.config);
   model.exact = options.compute == Compute::kF32;
   // Starts the threads now, so that the plan sees their stacks.
   model.parallel.For(static_cast<size_t>(model.parallel.threads()),

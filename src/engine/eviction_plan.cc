@@ -37,9 +37,10 @@ Result<EvictionPlan> EvictionPlan::Make(const ModelConfig& config,
       EvictionOptions full;
       variant.policy = MakePolicy(full);
     }
+    // A layer with a sliding window keeps no key that no new token sees.
     for (size_t layer = 0; layer < config.layers; ++layer)
       variant.capacities.push_back(std::min(
-          length,
+          length - config.FirstSeen(layer, length),
           variant.policy->LayerBudget(keep, length, layer, config.layers)));
     if (!variant.policy->keeps_all()) {
       const ProbeKind kind = variant.policy->probe();
@@ -55,7 +56,10 @@ Result<EvictionPlan> EvictionPlan::Make(const ModelConfig& config,
     plan.variants.push_back(std::move(variant));
   }
   plan.in_place =
-      plan.variants.size() == 1 && plan.variants[0].policy->keeps_all();
+      plan.variants.size() == 1 && plan.variants[0].policy->keeps_all() &&
+      std::ranges::all_of(plan.variants[0].capacities, [&](size_t capacity) {
+        return capacity == options.prompt_tokens;
+      });
   return plan;
 }
 

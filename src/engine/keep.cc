@@ -41,7 +41,7 @@ HeadView SessionImpl::ViewOf(size_t layer, size_t head,
   view.length = prompt_length_;
   view.head_dim = config.head_dim;
   view.group = config.group();
-  view.scale = config.attention_scale;
+  view.attention = config.AttentionOf(layer);
   const std::byte* keys = staging_.Run(0, head).keys;
   if (shape_.kv_type() == KvType::kF16)
     view.keys = reinterpret_cast<const F16*>(keys);
@@ -61,7 +61,7 @@ HeadView SessionImpl::ViewOf(size_t layer, size_t head,
   return view;
 }
 
-void SessionImpl::WeightByValues(size_t layer, size_t head,
+void SessionImpl::WeightByValues(size_t layer, size_t head, size_t first,
                                  const Workspace::Scoring& scoring) const {
   // |Wo v|² = vᵀ (Woᵀ Wo) v, and the mean over the group's heads of the Gram
   // matrices serves them all: head_dim² a key instead of width × head_dim.
@@ -78,9 +78,10 @@ void SessionImpl::WeightByValues(size_t layer, size_t head,
         for (size_t j = 0; j < n; ++j) scoring.gram[i * n + j] += w[i] * w[j];
     }
   }
-  const std::byte* values = staging_.Run(0, head).values;
+  const std::byte* values =
+      staging_.Run(0, head).values + first * staging_.shape().RowBytes();
   float* v = scoring.row.data();
-  for (size_t key = 0; key < prompt_length_; ++key) {
+  for (size_t key = 0; key < scoring.raw.size(); ++key) {
     if (shape_.kv_type() == KvType::kF16)
       kernels::ToFloat(reinterpret_cast<const F16*>(values) + key * n, n, v);
     else
@@ -109,16 +110,19 @@ void SessionImpl::CopyKept(size_t layer, size_t head,
   slots->SetCount(layer, head, kept.size());
 }
 
-void SessionImpl::ChooseKept(size_t layer, size_t head,
+void SessionImpl::ChooseKept(size_t layer, size_t head, size_t first_seen,
                              const EvictionVariant& variant,
-                             const Workspace::Scoring& scoring,
+                             Workspace::Scoring scoring,
                              std::span<uint32_t> kept) const {
+  for (std::span<float>* part :
+       {&scoring.raw, &scoring.weighted, &scoring.work})
+    *part = part->subspan(first_seen);
   const EvictionOptions& options = variant.options;
   const Policy& policy = *variant.policy;
   const size_t length = scoring.raw.size();
   std::span<const float> source = scoring.raw;
   if (options.value_weighted) {
-    WeightByValues(layer, head, scoring);
+    WeightByValues(layer, head, first_seen, scoring);
     source = scoring.work;
   }
   std::copy(source.begin(), source.end(), scoring.weighted.begin());
@@ -131,6 +135,7 @@ void SessionImpl::ChooseKept(size_t layer, size_t head,
             scoring.weighted.subspan(first, middle));
   }
   SelectTop(scoring.weighted, kept.size(), pins, scoring.work, kept);
+  for (uint32_t& key : kept) key += static_cast<uint32_t>(first_seen);
 }
 
 void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
@@ -142,6 +147,9 @@ void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
   scoring.weighted = scoring.weighted.first(length);
   scoring.work = scoring.work.first(length);
   const HeadView view = ViewOf(layer, head, scoring);
+  // Keys that a sliding window hides from every new token are no candidates.
+  const size_t first_seen = config.FirstSeen(layer, length);
+  const size_t seen = length - first_seen;
   const EvictionVariant* scored = nullptr;  // whose raw scores stand in raw
   for (size_t v = 0; v < variants_.size(); ++v) {
     const EvictionVariant& variant = eviction_->variants[v];
@@ -150,11 +158,11 @@ void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
     const size_t keep = options.keep.Resolve(length);
     const size_t budget =
         std::min({policy.LayerBudget(keep, length, layer, config.layers),
-                  variant.capacities[layer], length});
+                  variant.capacities[layer], seen});
     const bool probed =
         !policy.keeps_all() && policy.probe() != ProbeKind::kNone;
     // Scores are wanted for the choice, or by whoever listens.
-    const bool score = budget < length || (probed && hooks.on_scores);
+    const bool score = budget < seen || (probed && hooks.on_scores);
     if (score) {
       const bool same = scored != nullptr &&
                         scored->options.policy == options.policy &&
@@ -164,15 +172,15 @@ void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
       scored = &variant;
     }
     const std::span<uint32_t> kept = scoring.kept.first(budget);
-    if (budget < length)
-      ChooseKept(layer, head, variant, scoring, kept);
+    if (budget < seen)
+      ChooseKept(layer, head, first_seen, variant, scoring, kept);
     else
-      std::iota(kept.begin(), kept.end(), 0u);
+      std::iota(kept.begin(), kept.end(), static_cast<uint32_t>(first_seen));
     float& coverage =
         coverage_[(v * config.layers + layer) * config.kv_heads + head];
-    coverage = budget == length ? 1.0f
-               : probed ? static_cast<float>(Coverage(scoring.raw, kept))
-                        : -1.0f;
+    coverage = budget == seen ? 1.0f
+               : probed       ? static_cast<float>(Coverage(scoring.raw, kept))
+                              : -1.0f;
     CopyKept(layer, head, kept, &variants_[v]);
     if (hooks.on_scores)
       hooks.on_scores(v, layer, head,

@@ -14,6 +14,11 @@ namespace {
 
 constexpr size_t kRowsPerItem = 16;
 
+void Scale(float factor, size_t count, float* x) {
+  if (factor == 1.0f) return;
+  for (size_t i = 0; i < count; ++i) x[i] *= factor;
+}
+
 bool Stopped(const PrefillHooks& hooks) {
   return hooks.cancel != nullptr &&
          hooks.cancel->load(std::memory_order_relaxed);
@@ -44,16 +49,22 @@ void SessionImpl::LoadResidual(size_t first, size_t rows) {
       kernels::ToFloat(
           reinterpret_cast<const F16*>(space_.residual.data()) + from, count,
           x + row * d);
+    if (!shape_.exact)
+      Scale(1.0f / model_.config.architecture->residual_scale, count,
+            x + row * d);
   });
 }
 
 void SessionImpl::StoreResidual(size_t first, size_t rows) {
   const size_t d = model_.config.width;
-  const float* x = space_.layer.x.data();
+  float* x = space_.layer.x.data();
   model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
     const size_t row = item * kRowsPerItem;
     const size_t count = std::min(kRowsPerItem, rows - row) * d;
     const size_t to = (first + row) * d;
+    // Nothing reads x after this.
+    if (!shape_.exact)
+      Scale(model_.config.architecture->residual_scale, count, x + row * d);
     if (shape_.exact)
       std::memcpy(reinterpret_cast<float*>(space_.residual.data()) + to,
                   x + row * d, count * sizeof(float));
@@ -85,6 +96,7 @@ void SessionImpl::ReportRowLogits(size_t first, size_t from, size_t rows,
                       count, space_.row_logits.data() + begin, config.vocab,
                       space_.layer.gemm, model_.parallel);
     }
+    CapLogits(space_.row_logits.first(count * config.vocab));
     hooks.on_logits(first + row, count, space_.row_logits.data());
   }
 }

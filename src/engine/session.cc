@@ -4,6 +4,7 @@
 
 #include "kernels/convert.h"
 #include "kernels/norm.h"
+#include "kernels/softmax.h"
 #include "model/mat_vec.h"
 
 namespace dapple {
@@ -18,8 +19,9 @@ SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
       shape_(shape),
       options_(options),
       plan_(std::move(plan)),
-      layer_(model.config, *model.rope, model.parallel, shape.kv_type(),
-             shape.exact),
+      layer_(model.config,
+             model.ropes->For(options.prompt_tokens + options.max_new_tokens),
+             model.parallel, shape.kv_type(), shape.exact),
       coverage_(eviction_->variants.size() * model.config.layers *
                 model.config.kv_heads),
       probe_(options.probe_ids) {
@@ -74,6 +76,9 @@ void SessionImpl::EmbedRow(TokenId id, float* out) const {
   kernels::Dequantize(table.type,
                       table.data + static_cast<size_t>(id) * table.row_bytes,
                       model_.config.width, out);
+  const float scale = model_.config.embedding_scale;
+  if (scale != 1.0f)
+    for (size_t i = 0; i < model_.config.width; ++i) out[i] *= scale;
 }
 
 void SessionImpl::ComputeLogits() {
@@ -83,6 +88,12 @@ void SessionImpl::ComputeLogits() {
                    s.a.data());
   const MatVecOutput head[] = {{&model_.weights.head, space_.logits.data()}};
   MatVec(head, s.a.data(), shape_.exact, s.activations, model_.parallel);
+  CapLogits(space_.logits);
+}
+
+void SessionImpl::CapLogits(std::span<float> logits) const {
+  const float cap = model_.config.logit_softcap;
+  if (cap != 0) kernels::Softcap(logits.data(), logits.size(), cap);
 }
 
 Status SessionImpl::Append(TokenId id) {

@@ -30,7 +30,7 @@ struct LoadedModel {
   ModelConfig config;
   ModelWeights weights;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<RopeTable> rope;
+  std::unique_ptr<ModelRopes> ropes;
   bool exact = false;  // Compute::kF32
 };
 
@@ -65,6 +65,7 @@ class SessionImpl : public Session {
   // Rows of the residual stream to and from scratch.x.
   void LoadResidual(size_t first, size_t rows);
   void StoreResidual(size_t first, size_t rows);
+  void CapLogits(std::span<float> logits) const;
   // The head over scratch.x's first row, into logits.
   void ComputeLogits();
   // The head over scratch.x rows [from, rows) of the tile at `first`.
@@ -80,12 +81,14 @@ class SessionImpl : public Session {
   HeadView ViewOf(size_t layer, size_t head,
                   const Workspace::Scoring& scoring) const;
   // scoring.work = raw × the mean norm of each value behind the output
-  // projection of the head's group.
-  void WeightByValues(size_t layer, size_t head,
+  // projection of the head's group. The first score is that of staged key
+  // `first`.
+  void WeightByValues(size_t layer, size_t head, size_t first,
                       const Workspace::Scoring& scoring) const;
-  // Fills `kept`, which is as long as the budget, from scoring.raw.
-  void ChooseKept(size_t layer, size_t head, const EvictionVariant& variant,
-                  const Workspace::Scoring& scoring,
+  // Fills `kept`, which is as long as the budget, from scoring.raw; earlier
+  // keys than first_seen are left out.
+  void ChooseKept(size_t layer, size_t head, size_t first_seen,
+                  const EvictionVariant& variant, Workspace::Scoring scoring,
                   std::span<uint32_t> kept) const;
   void CopyKept(size_t layer, size_t head, std::span<const uint32_t> kept,
                 KvSlots* slots) const;

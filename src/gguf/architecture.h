@@ -35,6 +35,10 @@ struct Architecture {
   // size: the one published size of the family that differs.
   size_t wide_scale_layers = 0;
 
+  // Between layers the residual stream is kept as f16 times this (a power of
+  // two, so that nothing else changes): some families' outliers pass 65,504.
+  float residual_scale = 1.0f / 16;
+
   bool Windowed(size_t layer) const {
     return window_period == 0 || (layer + 1) % window_period != 0;
   }
@@ -44,7 +48,7 @@ struct Architecture {
 };
 
 inline constexpr Architecture kArchitectures[] = {
-    {.name = "llama", .adjacent_rope = true},
+    {.name = "llama", .adjacent_rope = true, .residual_scale = 1.0f},
     {.name = "qwen2"},
     {.name = "qwen3", .qk_norm = true},
     {.name = "gemma2",
@@ -52,7 +56,8 @@ inline constexpr Architecture kArchitectures[] = {
      .gelu = true,
      .scaled_embedding = true,
      .window_period = 2,
-     .wide_scale_layers = 46},
+     .wide_scale_layers = 46,
+     .residual_scale = 1.0f / 64},
     {.name = "gemma3",
      .qk_norm = true,
      .post_norms = true,
@@ -60,7 +65,8 @@ inline constexpr Architecture kArchitectures[] = {
      .scaled_embedding = true,
      .window_period = 6,
      .local_rope = true,
-     .wide_scale_layers = 62},
+     .wide_scale_layers = 62,
+     .residual_scale = 1.0f / 64},
     {.name = "phi3", .fused = true},
     {.name = "smollm3", .adjacent_rope = true, .rope_period = 4},
 };

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "gguf/architecture.h"
 #include "gguf/gguf_file.h"
 #include "gguf/printable.h"
 #include "util/checked.h"
@@ -157,7 +158,9 @@ class Inspector {
                      [](const TypeSummary& a, const TypeSummary& b) {
                        return a.bytes > b.bytes;
                      });
-    info_.has_rope_factors = file_.FindTensor("rope_freqs.weight") != nullptr;
+    info_.has_rope_factors =
+        file_.FindTensor("rope_freqs.weight") != nullptr ||
+        file_.FindTensor("rope_factors_long.weight") != nullptr;
     info_.tied_embeddings = file_.FindTensor("token_embd.weight") != nullptr &&
                             file_.FindTensor("output.weight") == nullptr;
   }
@@ -167,11 +170,13 @@ class Inspector {
   }
 
   Status FindObstacles() {
-    if (info_.architecture != "llama") {
+    const Architecture* architecture = FindArchitecture(info_.architecture);
+    if (architecture == nullptr) {
       Obstacle(info_.architecture.empty()
                    ? "it names no architecture"
                    : "architecture " + Quoted(info_.architecture) +
-                         " is not supported (llama is)");
+                         " is not supported (supported: " +
+                         ArchitectureNames() + ")");
     }
     if (info_.tokenizer.model != "llama") {
       Obstacle(info_.tokenizer.model.empty()
@@ -183,7 +188,7 @@ class Inspector {
       Obstacle("it has no tensors: a vocabulary alone");
       return Status::Ok();
     }
-    if (info_.architecture != "llama") return Status::Ok();
+    if (architecture == nullptr) return Status::Ok();
     const std::pair<const char*, uint64_t> sizes[] = {
         {"context_length", info_.context_length},
         {"embedding_length", info_.embedding_length},
@@ -192,33 +197,41 @@ class Inspector {
         {"feed_forward_length", info_.feed_forward_length},
     };
     for (const auto& [suffix, value] : sizes)
-      if (value == 0)
-        Obstacle("key 'llama." + std::string(suffix) + "' is missing or 0");
+      if (value == 0) Obstacle("key '" + Key(suffix) + "' is missing or 0");
     if (info_.key_length != info_.value_length)
       Obstacle("keys and values differ in length");
     std::string scaling;
-    DAPPLE_RETURN_IF_ERROR(Text("llama.rope.scaling.type", &scaling));
-    if (!scaling.empty() && scaling != "none")
+    DAPPLE_RETURN_IF_ERROR(Text(Key("rope.scaling.type"), &scaling));
+    if (!scaling.empty() && scaling != "none" && scaling != "linear" &&
+        scaling != "yarn" && scaling != "longrope")
       Obstacle("rope scaling " + Quoted(scaling) + " is not supported");
     uint64_t experts = 0;
     DAPPLE_RETURN_IF_ERROR(Size("expert_count", &experts));
-    if (experts != 0) Obstacle("mixtures of experts are not supported");
-    FindMissingTensor();
+    if (experts > 1) Obstacle("mixtures of experts are not supported");
+    FindMissingTensor(*architecture);
     return Status::Ok();
   }
 
   // The first one only: a file without one layer lacks hundreds.
-  void FindMissingTensor() {
+  void FindMissingTensor(const Architecture& architecture) {
     const auto has = [this](const std::string& name) {
       if (file_.FindTensor(name) != nullptr) return true;
       Obstacle("tensor '" + name + "' is missing");
       return false;
     };
     if (!has("token_embd.weight") || !has("output_norm.weight")) return;
+    std::vector<const char*> parts = {"attn_norm", "attn_output", "ffn_norm",
+                                      "ffn_up", "ffn_down"};
+    if (architecture.fused)
+      parts.push_back("attn_qkv");
+    else
+      parts.insert(parts.end(), {"attn_q", "attn_k", "attn_v", "ffn_gate"});
+    if (architecture.qk_norm)
+      parts.insert(parts.end(), {"attn_q_norm", "attn_k_norm"});
+    if (architecture.post_norms)
+      parts.insert(parts.end(), {"post_attention_norm", "post_ffw_norm"});
     for (uint64_t layer = 0; layer < info_.layers; ++layer)
-      for (const char* part :
-           {"attn_norm", "attn_q", "attn_k", "attn_v", "attn_output",
-            "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"})
+      for (const char* part : parts)
         if (!has("blk." + std::to_string(layer) + "." + part + ".weight"))
           return;
   }

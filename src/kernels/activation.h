@@ -10,6 +10,10 @@ namespace dapple::kernels {
 // out may alias gate or up.
 void SwiGlu(const float* gate, const float* up, size_t count, float* out);
 
+// The same with GELU's tanh form (Hendrycks & Gimpel 2016, arXiv 1606.08415):
+// gelu(x) = x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))).
+void GeGlu(const float* gate, const float* up, size_t count, float* out);
+
 }  // namespace dapple::kernels
 
 #endif  // DAPPLE_KERNELS_ACTIVATION_H_

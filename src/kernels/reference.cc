@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numbers>
 
 namespace dapple::kernels::reference {
 
@@ -49,6 +50,19 @@ void SwiGlu(const float* gate, const float* up, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) {
     const double g = gate[i];
     out[i] = static_cast<float>(g / (1.0 + std::exp(-g)) * up[i]);
+  }
+}
+
+void GeGlu(const float* gate, const float* up, size_t count, float* out) {
+  for (size_t i = 0; i < count; ++i) {
+    const double g = gate[i];
+    const double z =
+        std::sqrt(2.0 / std::numbers::pi) * (g + 0.044715 * g * g * g);
+    // 1 + tanh(z) of a very negative z would cancel to 0.
+    const double twice =
+        z < 0 ? 2.0 * std::exp(2.0 * z) / (1.0 + std::exp(2.0 * z))
+              : 1.0 + std::tanh(z);
+    out[i] = static_cast<float>(0.5 * g * twice * up[i]);
   }
 }
 

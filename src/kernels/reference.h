@@ -22,6 +22,7 @@ void Rope(float* x, size_t rows, size_t row_stride, size_t heads,
           size_t head_dim, size_t rotary, RopePairs pairs, const float* cos,
           const float* sin);
 void SwiGlu(const float* gate, const float* up, size_t count, float* out);
+void GeGlu(const float* gate, const float* up, size_t count, float* out);
 
 // ToF16 of util/half.h, saturating.
 F16 ToF16Saturated(float value);

@@ -94,7 +94,44 @@ void DecoderLayer::StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
   });
 }
 
-void DecoderLayer::AttendTile(std::span<const KvRun> kv, const float* q,
+const RopeTable* DecoderLayer::RopeOf(size_t layer) const {
+  if (!config_.architecture->Rotates(layer)) return nullptr;
+  return config_.WindowOf(layer) != 0 ? ropes_.local : ropes_.global;
+}
+
+void DecoderLayer::FinishHeads(float* x, size_t rows, size_t heads,
+                               const float* bias, const float* norm,
+                               bool rotate, const float* cos,
+                               const float* sin) const {
+  const size_t head_dim = config_.head_dim, width = heads * head_dim;
+  if (bias != nullptr)
+    for (size_t row = 0; row < rows; ++row)
+      kernels::Add(bias, width, x + row * width);
+  if (norm != nullptr)
+    kernels::RmsNorm(x, norm, config_.norm_epsilon, rows * heads, head_dim, x);
+  if (rotate)
+    kernels::Rope(x, rows, width, heads, head_dim, config_.rope.dims,
+                  config_.rope.pairs, cos, sin);
+}
+
+void DecoderLayer::AddToResidual(float* delta, const float* norm, size_t rows,
+                                 float* x) const {
+  const size_t d = config_.width;
+  if (norm != nullptr)
+    kernels::RmsNorm(delta, norm, config_.norm_epsilon, rows, d, delta);
+  kernels::Add(delta, rows * d, x);
+}
+
+void DecoderLayer::GateUp(const float* gate, const float* up, size_t count,
+                          float* out) const {
+  if (config_.architecture->gelu)
+    kernels::GeGlu(gate, up, count, out);
+  else
+    kernels::SwiGlu(gate, up, count, out);
+}
+
+void DecoderLayer::AttendTile(const kernels::AttentionParams& params,
+                              std::span<const KvRun> kv, const float* q,
                               size_t first, size_t rows,
                               const LayerScratch& scratch, float* out) const {
   const size_t block = AttentionRows(config_);
@@ -110,8 +147,8 @@ void DecoderLayer::AttendTile(std::span<const KvRun> kv, const float* q,
     float* work = &scratch.attention[thread * scratch.attention_stride];
     const auto attend = [&](auto view) {
       kernels::PrefillAttention(view, q + offset, stride, count, group,
-                                first + row, {config_.attention_scale}, work,
-                                out + offset, stride);
+                                first + row, params, work, out + offset,
+                                stride);
     };
     if (kv_type_ == KvType::kF16)
       attend(kernels::KvHeadView<F16>{
@@ -124,7 +161,8 @@ void DecoderLayer::AttendTile(std::span<const KvRun> kv, const float* q,
   });
 }
 
-void DecoderLayer::CaptureProbe(const ProbeCapture& probe,
+void DecoderLayer::CaptureProbe(const kernels::AttentionParams& params,
+                                const ProbeCapture& probe,
                                 std::span<const KvRun> kv, size_t first,
                                 size_t rows, const float* q) const {
   const size_t stride = config_.query_width();
@@ -146,8 +184,8 @@ void DecoderLayer::CaptureProbe(const ProbeCapture& probe,
         kernels::AddProbeScores(
             keys, head_dim, q + row * stride + head * group * head_dim, stride,
             std::min(block, prompt_rows - row), group, first + row,
-            std::min(probe.prompt, first + row + block),
-            {config_.attention_scale}, 1.0f, work, sums);
+            std::min(probe.prompt, first + row + block), params, 1.0f, work,
+            sums);
       };
       if (kv_type_ == KvType::kF16)
         add(reinterpret_cast<const F16*>(kv[head].keys));
@@ -165,7 +203,9 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   const size_t first = tile.slot, rows = tile.rows;
   const size_t d = config_.width, q_width = config_.query_width();
   const size_t kv_width = config_.kv_width(), ffn = config_.ffn_width;
-  const size_t half = rope_.half();
+  const RopeTable* rope = RopeOf(weights.index);
+  const size_t half = rope == nullptr ? 0 : rope->half();
+  const kernels::AttentionParams attention = config_.AttentionOf(weights.index);
   const auto multiply = [&](const WeightMatrix& w,
                             std::span<const std::byte> panel, const float* in,
                             size_t count, float* out) {
@@ -178,9 +218,9 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
                        count, d, &s.a[(from + row) * d]);
     });
   };
-  const auto add_to_x = [&](const float* delta, size_t from) {
+  const auto add_to_x = [&](float* delta, const float* weight, size_t from) {
     ForRowBlocks(parallel_, rows - from, [&](size_t row, size_t count) {
-      kernels::Add(delta + row * d, count * d, &s.x[(from + row) * d]);
+      AddToResidual(delta + row * d, weight, count, &s.x[(from + row) * d]);
     });
   };
 
@@ -196,37 +236,42 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   // Rows of the prompt, then pseudo tokens, whose positions may jump.
   const size_t plain =
       tile.pseudo_slot <= first ? 0 : std::min(rows, tile.pseudo_slot - first);
-  rope_.Fill(tile.position, plain, s.cos.data(), s.sin.data());
-  if (plain < rows)
-    rope_.Fill(tile.pseudo_position + first + plain - tile.pseudo_slot,
-               rows - plain, &s.cos[plain * half], &s.sin[plain * half]);
+  if (rope != nullptr) {
+    rope->Fill(tile.position, plain, s.cos.data(), s.sin.data());
+    if (plain < rows)
+      rope->Fill(tile.pseudo_position + first + plain - tile.pseudo_slot,
+                 rows - plain, &s.cos[plain * half], &s.sin[plain * half]);
+  }
   ForRowBlocks(parallel_, rows, [&](size_t row, size_t count) {
-    kernels::Rope(&s.k[row * kv_width], count, kv_width, config_.kv_heads,
-                  config_.head_dim, config_.rope.dims, config_.rope.pairs,
-                  &s.cos[row * half], &s.sin[row * half]);
+    FinishHeads(&s.k[row * kv_width], count, config_.kv_heads, weights.key_bias,
+                weights.key_norm, rope != nullptr, &s.cos[row * half],
+                &s.sin[row * half]);
+    if (weights.value_bias != nullptr)
+      for (size_t r = row; r < row + count; ++r)
+        kernels::Add(weights.value_bias, kv_width, &s.v[r * kv_width]);
   });
   StoreKv(kv, first, rows, s);
   if (wanted == 0) return;
 
   ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
-    kernels::Rope(&s.b[row * q_width], count, q_width, config_.heads,
-                  config_.head_dim, config_.rope.dims, config_.rope.pairs,
-                  &s.cos[(from + row) * half], &s.sin[(from + row) * half]);
+    FinishHeads(&s.b[row * q_width], count, config_.heads, weights.query_bias,
+                weights.query_norm, rope != nullptr,
+                &s.cos[(from + row) * half], &s.sin[(from + row) * half]);
   });
-  CaptureProbe(probe, kv, first + from, wanted, s.b.data());
-  AttendTile(kv, s.b.data(), first + from, wanted, s, s.a.data());
+  CaptureProbe(attention, probe, kv, first + from, wanted, s.b.data());
+  AttendTile(attention, kv, s.b.data(), first + from, wanted, s, s.a.data());
   multiply(weights.output, packed.output, s.a.data(), wanted, s.b.data());
-  add_to_x(s.b.data(), from);
+  add_to_x(s.b.data(), weights.attention_post_norm, from);
 
   norm(weights.ffn_norm, from);
   multiply(weights.gate, packed.gate, &s.a[from * d], wanted, s.gate.data());
   multiply(weights.up, packed.up, &s.a[from * d], wanted, s.up.data());
   ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
-    kernels::SwiGlu(&s.gate[row * ffn], &s.up[row * ffn], count * ffn,
-                    &s.gate[row * ffn]);
+    GateUp(&s.gate[row * ffn], &s.up[row * ffn], count * ffn,
+           &s.gate[row * ffn]);
   });
   multiply(weights.down, packed.down, s.gate.data(), wanted, s.b.data());
-  add_to_x(s.b.data(), from);
+  add_to_x(s.b.data(), weights.ffn_post_norm, from);
 }
 
 void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
@@ -242,13 +287,18 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
                               {&weights.key, s.k.data()},
                               {&weights.value, s.v.data()}};
   MatVec(qkv, s.a.data(), exact_, s.activations, parallel_);
-  rope_.Fill(step.position, 1, s.cos.data(), s.sin.data());
-  kernels::Rope(s.b.data(), 1, config_.query_width(), config_.heads, head_dim,
-                config_.rope.dims, config_.rope.pairs, s.cos.data(),
-                s.sin.data());
-  kernels::Rope(s.k.data(), 1, config_.kv_width(), config_.kv_heads, head_dim,
-                config_.rope.dims, config_.rope.pairs, s.cos.data(),
-                s.sin.data());
+  const RopeTable* rope = RopeOf(layer);
+  kernels::AttentionParams attention = config_.AttentionOf(layer);
+  // Slots of a ring that has gone round are not in the order of positions:
+  // then a window cannot be told, and all that is left is seen.
+  if (step.slot + 1 != step.generated) attention.window = 0;
+  if (rope != nullptr) rope->Fill(step.position, 1, s.cos.data(), s.sin.data());
+  FinishHeads(s.b.data(), 1, config_.heads, weights.query_bias,
+              weights.query_norm, rope != nullptr, s.cos.data(), s.sin.data());
+  FinishHeads(s.k.data(), 1, config_.kv_heads, weights.key_bias,
+              weights.key_norm, rope != nullptr, s.cos.data(), s.sin.data());
+  if (weights.value_bias != nullptr)
+    kernels::Add(weights.value_bias, config_.kv_width(), s.v.data());
   parallel_.For(config_.kv_heads, [&](size_t head, int thread) {
     const size_t slot = slots.Count(layer, head) + step.slot;
     const size_t visible = slots.Count(layer, head) + step.generated;
@@ -263,8 +313,7 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
       kernels::ToF16(key, head_dim, keys + slot * head_dim);
       kernels::ToF16(value, head_dim, values + slot * head_dim);
       kernels::DecodeAttention(kernels::KvHeadView<F16>{keys, values, head_dim},
-                               q, group, visible, {config_.attention_scale},
-                               work, out);
+                               q, group, visible, attention, work, out);
     } else {
       float* keys = reinterpret_cast<float*>(kv[head].keys);
       float* values = reinterpret_cast<float*>(kv[head].values);
@@ -272,22 +321,22 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
       std::copy_n(value, head_dim, values + slot * head_dim);
       kernels::DecodeAttention(
           kernels::KvHeadView<float>{keys, values, head_dim}, q, group, visible,
-          {config_.attention_scale}, work, out);
+          attention, work, out);
     }
   });
   const MatVecOutput output[] = {{&weights.output, s.b.data()}};
   MatVec(output, s.a.data(), exact_, s.activations, parallel_);
-  kernels::Add(s.b.data(), d, s.x.data());
+  AddToResidual(s.b.data(), weights.attention_post_norm, 1, s.x.data());
 
   kernels::RmsNorm(s.x.data(), weights.ffn_norm, config_.norm_epsilon, 1, d,
                    s.a.data());
   const MatVecOutput gate_up[] = {{&weights.gate, s.gate.data()},
                                   {&weights.up, s.up.data()}};
   MatVec(gate_up, s.a.data(), exact_, s.activations, parallel_);
-  kernels::SwiGlu(s.gate.data(), s.up.data(), config_.ffn_width, s.gate.data());
+  GateUp(s.gate.data(), s.up.data(), config_.ffn_width, s.gate.data());
   const MatVecOutput down[] = {{&weights.down, s.b.data()}};
   MatVec(down, s.gate.data(), exact_, s.activations, parallel_);
-  kernels::Add(s.b.data(), d, s.x.data());
+  AddToResidual(s.b.data(), weights.ffn_post_norm, 1, s.x.data());
 }
 
 }  // namespace dapple

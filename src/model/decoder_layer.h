@@ -2,8 +2,9 @@
 //
 // x ← x + Wo · attention(RoPE(norm(x)));  x ← x + Wd · swiglu(norm(x))
 // (Touvron et al. 2023, "LLaMA"). What differs between architectures is data in
-// ModelConfig. All buffers are spans of the session's arena (LayerScratch);
-// nothing here allocates.
+// ModelConfig and LayerWeights: biases and norms of q and k, norms of what is
+// added to x, GELU for SiLU, windows and soft caps of attention. All buffers
+// are spans of the session's arena (LayerScratch); nothing here allocates.
 #ifndef DAPPLE_MODEL_DECODER_LAYER_H_
 #define DAPPLE_MODEL_DECODER_LAYER_H_
 
@@ -60,10 +61,10 @@ struct PackedLayer {
 
 class DecoderLayer {
  public:
-  DecoderLayer(const ModelConfig& config, const RopeTable& rope,
+  DecoderLayer(const ModelConfig& config, const LayerRopes& ropes,
                const Parallel& parallel, KvType kv_type, bool exact)
       : config_(config),
-        rope_(rope),
+        ropes_(ropes),
         parallel_(parallel),
         kv_type_(kv_type),
         exact_(exact) {}
@@ -108,15 +109,29 @@ class DecoderLayer {
               const KvSlots& slots, const LayerScratch& scratch) const;
 
  private:
+  // The table that a layer rotates with; nullptr: it does not.
+  const RopeTable* RopeOf(size_t layer) const;
+  // Rows [rows, heads, head_dim] of queries or keys, from projection to
+  // attention: bias, norm, rotation. cos, sin: of the rows.
+  void FinishHeads(float* x, size_t rows, size_t heads, const float* bias,
+                   const float* norm, bool rotate, const float* cos,
+                   const float* sin) const;
+  // x += delta, or its norm. delta, x: [rows, width]; delta is overwritten.
+  void AddToResidual(float* delta, const float* norm, size_t rows,
+                     float* x) const;
+  void GateUp(const float* gate, const float* up, size_t count,
+              float* out) const;
   void StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
                const LayerScratch& scratch) const;
-  void AttendTile(std::span<const KvRun> kv, const float* q, size_t first,
+  void AttendTile(const kernels::AttentionParams& params,
+                  std::span<const KvRun> kv, const float* q, size_t first,
                   size_t rows, const LayerScratch& scratch, float* out) const;
-  void CaptureProbe(const ProbeCapture& probe, std::span<const KvRun> kv,
+  void CaptureProbe(const kernels::AttentionParams& params,
+                    const ProbeCapture& probe, std::span<const KvRun> kv,
                     size_t first, size_t rows, const float* q) const;
 
   const ModelConfig& config_;
-  const RopeTable& rope_;
+  const LayerRopes ropes_;
   const Parallel& parallel_;
   KvType kv_type_;
   bool exact_;  // float activations everywhere (Compute::kF32)

@@ -2,29 +2,58 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "util/half.h"
 
 namespace dapple {
 
-RopeTable::RopeTable(const RopeConfig& config)
-    : frequencies_(config.dims / 2),
+std::vector<double> RopeTable::Frequencies(const RopeConfig& config,
+                                           bool long_context) {
+  const size_t half = config.dims / 2;
+  const double dims = static_cast<double>(config.dims);
+  const std::vector<float>& factors =
+      long_context && !config.long_factors.empty() ? config.long_factors
+                                                   : config.factors;
+  // The dim whose wavelength fits `turns` times into the original context.
+  const auto dim_of = [&](double turns) {
+    const double length = static_cast<double>(config.original_context);
+    return dims * std::log(length / (turns * 2.0 * std::numbers::pi)) /
+           (2.0 * std::log(config.base));
+  };
+  double low = 0, high = 0;
+  if (config.yarn_factor != 0) {
+    low = std::max(0.0, std::floor(dim_of(config.yarn_beta_fast)));
+    high = std::min(dims - 1.0, std::ceil(dim_of(config.yarn_beta_slow)));
+  }
+  std::vector<double> frequencies(half);
+  for (size_t i = 0; i < half; ++i) {
+    const double exponent = -2.0 * static_cast<double>(i) / dims;
+    const double factor = factors.empty() ? 1.0 : factors[i];
+    double frequency =
+        std::pow(config.base, exponent) / (factor * config.linear_scale);
+    if (config.yarn_factor != 0) {
+      const double ramp = std::clamp(
+          (static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0,
+          1.0);
+      frequency *= ramp / config.yarn_factor + (1.0 - ramp);
+    }
+    if (config.bf16_frequencies)
+      frequency = ToFloat(ToBF16(static_cast<float>(frequency)));
+    frequencies[i] = frequency;
+  }
+  return frequencies;
+}
+
+RopeTable::RopeTable(const RopeConfig& config, bool long_context)
+    : frequencies_(Frequencies(config, long_context)),
       offset_cos_(kBlock * half()),
       offset_sin_(kBlock * half()) {
-  for (size_t i = 0; i < half(); ++i) {
-    const double exponent =
-        -2.0 * static_cast<double>(i) / static_cast<double>(config.dims);
-    const double factor = config.factors.empty() ? 1.0 : config.factors[i];
-    frequencies_[i] =
-        std::pow(config.base, exponent) / (factor * config.linear_scale);
-    if (config.bf16_frequencies)
-      frequencies_[i] = ToFloat(ToBF16(static_cast<float>(frequencies_[i])));
-  }
   for (size_t row = 0; row < kBlock; ++row) {
     for (size_t i = 0; i < half(); ++i) {
       const double angle = static_cast<double>(row) * frequencies_[i];
-      offset_cos_[row * half() + i] = std::cos(angle);
-      offset_sin_[row * half() + i] = std::sin(angle);
+      offset_cos_[row * half() + i] = config.magnitude * std::cos(angle);
+      offset_sin_[row * half() + i] = config.magnitude * std::sin(angle);
     }
   }
 }
@@ -52,6 +81,18 @@ void RopeTable::Fill(size_t first, size_t count, float* cos, float* sin) const {
     }
     row += rows;
   }
+}
+
+ModelRopes::ModelRopes(const ModelConfig& config)
+    : original_context_(config.rope.original_context), global_(config.rope) {
+  if (!config.rope.long_factors.empty()) long_.emplace(config.rope, true);
+  if (config.architecture->local_rope) local_.emplace(config.LocalRope());
+}
+
+LayerRopes ModelRopes::For(size_t positions) const {
+  const RopeTable* global =
+      long_.has_value() && positions > original_context_ ? &*long_ : &global_;
+  return {global, local_.has_value() ? &*local_ : global};
 }
 
 }  // namespace dapple

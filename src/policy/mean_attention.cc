@@ -14,7 +14,7 @@ void MeanAttention(const HeadView& head, const ProbeRows& probe,
   const auto add = [&](const auto* keys) {
     kernels::AddProbeScores(keys, head.head_dim, probe.queries, probe.stride,
                             probe.rows, head.group, probe.first, scored,
-                            {head.scale}, weight, head.scratch.data(),
+                            head.attention, weight, head.scratch.data(),
                             scores.data());
   };
   if (head.keys != nullptr)

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "dapple/eviction.h"
+#include "kernels/attention_params.h"
 #include "util/half.h"
 
 namespace dapple {
@@ -32,7 +33,7 @@ struct HeadView {
   size_t length = 0;  // L: prompt keys
   size_t head_dim = 0;
   size_t group = 0;  // query heads of this KV head
-  float scale = 1;   // of q·k
+  kernels::AttentionParams attention;
   // Keys [>= L, head_dim]: exactly one of the two is set. The probe's own keys
   // follow the prompt's.
   const F16* keys = nullptr;

@@ -142,6 +142,46 @@ TEST_CASE("SwiGLU is within 1e-6 of the reference, extremes included") {
   });
 }
 
+TEST_CASE("GeGLU is within 1e-6 of the reference, extremes included") {
+  ForEachTarget([] {
+    Random random(4);
+    for (size_t count : kCounts) {
+      auto gate = random.Normals(count, 3.0f);
+      const auto up = random.Normals(count, 2.0f);
+      const float extremes[] = {0.0f,   -0.0f, 1e12f,  -1e12f, 9.5f,
+                                -10.5f, -4.9f, 1e-40f, 20.0f,  -20.0f};
+      for (size_t i = 0; i < count && i < std::size(extremes); ++i)
+        gate[count - 1 - i] = extremes[i];
+      std::vector<float> want(count);
+      reference::GeGlu(gate.data(), up.data(), count, want.data());
+      Guarded<float> out(count);
+      GeGlu(gate.data(), up.data(), count, out.data());
+      out.Check();
+      for (size_t i = 0; i < count; ++i) {
+        CAPTURE(gate[i]);
+        // As with SwiGLU, and the exponent, near -2z, has float's rounding.
+        const float saturated =
+            gate[i] < -8.0f ? std::fabs(gate[i] * up[i]) * 7e-39f : 0.0f;
+        const float g = std::max(gate[i], -20.0f);
+        const float rounding =
+            1e-6f + (g < 0 ? 2e-7f * g * g * (1.0f + 0.05f * g * g) : 0.0f);
+        REQUIRE(std::fabs(out[i] - want[i]) <=
+                rounding * std::fabs(want[i]) + saturated + 1e-38f);
+      }
+      Guarded<float> alias(count);
+      alias.Assign(gate);
+      GeGlu(alias.data(), up.data(), count, alias.data());
+      for (size_t i = 0; i < count; ++i) REQUIRE(alias[i] == out[i]);
+    }
+    const float nan_gate[] = {kNan, 1.0f};
+    const float nan_up[] = {1.0f, kNan};
+    float out[2];
+    GeGlu(nan_gate, nan_up, 2, out);
+    CHECK(std::isnan(out[0]));
+    CHECK(std::isnan(out[1]));
+  });
+}
+
 TEST_CASE("all binary16 and bfloat16 values widen exactly") {
   std::vector<F16> halves(0x10000);
   std::vector<BF16> brains(0x10000);

@@ -174,8 +174,10 @@ TEST_CASE("converting leaves nothing half-written") {
 
 TEST_CASE("the fixtures' logits are within bounds on both paths") {
   const Folder folder;
-  for (const char* name : {"llama", "llama3-rope", "mistral"}) {
-    CAPTURE(name);
+  for (const char* name :
+       {"llama", "llama3-rope", "mistral", "qwen2", "qwen3", "gemma2", "gemma3",
+        "phi3", "smollm3"}) {
+    CAPTURE(std::string(name));
     const std::string data = Env("DAPPLE_TEST_DATA") + "/" + name;
     const std::string model = folder / (std::string(name) + ".gguf");
     REQUIRE(
