@@ -146,7 +146,7 @@ TEST_CASE("budgets grow within a policy, whatever was run first") {
   CHECK(order == "tova 64;tova 256;tova 1024;tova 3%;tova 10%;dapq 256;");
   const std::string markdown = NeedleMarkdown(cells);
   CHECK(markdown.find("1,000 tokens, 1 samples a cell") == 0);
-  CHECK(markdown.find("\n| policy | keep | kept | vt |\n|---|---:|") !=
+  CHECK(markdown.find("\n| policy | keep | kept | vt, 1 |\n|---|---:|") !=
         std::string::npos);
   CHECK(markdown.find("| tova | 10% | 3.0 % | 100.0 [20–100] |\n") !=
         std::string::npos);
@@ -188,8 +188,11 @@ TEST_CASE("heat maps take the tasks whose answer lies in one place") {
   REQUIRE(map.values.size() == 2);
   CHECK(map.values[0] == std::vector<double>{-1, 100, 100});
   CHECK(map.values[1] == std::vector<double>{-1, 50, 50});
-  CHECK(map.notes.back().find("vt") == std::string::npos);
-  CHECK(map.notes.back().find("niah-1, fact") != std::string::npos);
+  REQUIRE(map.notes.size() == 3);
+  CHECK(map.notes[1].find("vt") == std::string::npos);
+  CHECK(map.notes[1].find("niah-1, fact") != std::string::npos);
+  CHECK(map.notes[2] == "Answers in a cell: 4");
+  CHECK(maps[0].map.notes[2] == "Answers in a cell: 1 to 4");
   CHECK(NeedleMaps({Record("vt", 1000, 0, "full", "all", 0, 1)}, "").empty());
 }
 

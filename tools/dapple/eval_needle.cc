@@ -162,8 +162,7 @@ Json Results(const Engine& engine, const Json& settings,
 
 // One line under a heat map's title.
 std::string Subject(const Options& options, const Engine& engine) {
-  return engine.model_name() + ", up to " + std::to_string(options.samples) +
-         " samples a task and length, seed " + std::to_string(options.seed) +
+  return engine.model_name() + ", seed " + std::to_string(options.seed) +
          (options.no_lead_in ? ", no lead-in" : ", with lead-in");
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <iterator>
 #include <map>
@@ -107,16 +108,24 @@ Tasks TasksOf(const NeedleCell* begin, const NeedleCell* end) {
   return tasks;
 }
 
-// "8,192 tokens, 20 to 40 samples a cell: accuracy in % [95 % interval]"
-std::string Heading(const NeedleCell* begin, const NeedleCell* end) {
-  size_t fewest = begin->samples, most = 0;
+// Samples of these cells: "40", "20 to 40". All tasks where `task` is empty.
+std::string Samples(const NeedleCell* begin, const NeedleCell* end,
+                    const std::string& task, const char* to) {
+  size_t fewest = SIZE_MAX, most = 0;
   for (const NeedleCell* cell = begin; cell != end; ++cell) {
+    if (!task.empty() && cell->task != task) continue;
     fewest = std::min(fewest, cell->samples);
     most = std::max(most, cell->samples);
   }
   std::string samples = std::to_string(fewest);
-  if (most != fewest) samples += " to " + std::to_string(most);
-  return GroupedNumber(begin->length) + " tokens, " + samples +
+  if (most != fewest) samples += to + std::to_string(most);
+  return samples;
+}
+
+// "8,192 tokens, 20 to 40 samples a cell: accuracy in % [95 % interval]"
+std::string Heading(const NeedleCell* begin, const NeedleCell* end) {
+  return GroupedNumber(begin->length) + " tokens, " +
+         Samples(begin, end, "", " to ") +
          " samples a cell: accuracy in % [95 % interval]\n";
 }
 
@@ -201,8 +210,12 @@ std::string NeedleTables(const std::vector<NeedleCell>& cells) {
 
 std::string NeedleMarkdown(const std::vector<NeedleCell>& cells) {
   return ByLength(cells, [](const NeedleCell* begin, const NeedleCell* end) {
-    return Heading(begin, end) + "\n" +
-           Markdown(Block(begin, end, TasksOf(begin, end)));
+    const Tasks tasks = TasksOf(begin, end);
+    TextTable table = Block(begin, end, tasks);
+    for (size_t i = 0; i < tasks.size(); ++i)
+      table[0][table[0].size() - tasks.size() + i] +=
+          ", " + Samples(begin, end, tasks[i], "–");
+    return Heading(begin, end) + "\n" + Markdown(table);
   });
 }
 
@@ -286,16 +299,22 @@ std::vector<NeedleMap> NeedleMaps(const std::vector<NeedleRecord>& records,
     one.map.title = variant.first == "full"
                         ? "full: every key kept"
                         : variant.first + ", " + variant.second + " kept";
-    one.map.notes = {subject, task_names};
     for (size_t length : lengths) one.map.columns.push_back(LengthName(length));
+    size_t fewest = SIZE_MAX, most = 0;
     for (double depth : depths) {
       one.map.rows.push_back(Format("%.0f %%", depth * 100));
       std::vector<double>& row = one.map.values.emplace_back();
       for (size_t length : lengths) {
         const auto found = scores.find({variant, depth, length});
         row.push_back(found == scores.end() ? -1 : found->second.Value() * 100);
+        if (found == scores.end()) continue;
+        fewest = std::min(fewest, found->second.count);
+        most = std::max(most, found->second.count);
       }
     }
+    one.map.notes = {subject, task_names,
+                     "Answers in a cell: " + std::to_string(fewest) +
+                         (most == fewest ? "" : " to " + std::to_string(most))};
     maps.push_back(std::move(one));
   }
   return maps;

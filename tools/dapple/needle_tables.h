@@ -32,7 +32,8 @@ std::vector<NeedleCell> NeedleCells(const std::vector<NeedleRecord>& records);
 
 // A table a length: policies down, tasks across, percent with the interval.
 std::string NeedleTables(const std::vector<NeedleCell>& cells);
-// The same in Markdown, all tasks of a length in one table.
+// The same in Markdown, all tasks of a length in one table, with the samples
+// of each.
 std::string NeedleMarkdown(const std::vector<NeedleCell>& cells);
 // RFC 4180, with a header line.
 std::string NeedleCsv(const std::vector<NeedleCell>& cells);
