@@ -59,6 +59,8 @@ struct SessionOptions {
   uint64_t probe_seed = 0;  // of ProbeContent::kRandom
   // Probe with exactly these ids instead (an oracle: the true answer).
   std::vector<TokenId> probe_ids;
+  // The cap, and how to stay under it.
+  MemoryOptions memory;
   // Allow more tokens than the model was trained for.
   bool beyond_context = false;
   // Prefill reports logits of every row from some row on (PrefillHooks).
@@ -107,7 +109,8 @@ class Session {
   // SessionOptions::eviction kept. After Prefill it is variant 0.
   virtual Status SelectVariant(size_t variant) = 0;
 
-  virtual const MemoryPlan& plan() const = 0;
+  virtual const PlannedSchedule& planned() const = 0;
+  const MemoryPlan& plan() const { return planned().plan; }
   // Of the selected variant, after Prefill.
   virtual KeptReport Kept() const = 0;
 };
@@ -125,12 +128,21 @@ class Engine {
   virtual int threads() const = 0;
   virtual std::string gemm_backend() const = 0;
 
-  // What a session of these options needs; allocates nothing. kDoesNotFit
-  // when the prompt exceeds the trained context (unless beyond_context).
-  virtual Result<MemoryPlan> Plan(const SessionOptions& options) const = 0;
+  // Every way to run a session of these options, and which one is taken;
+  // reserves nothing. kDoesNotFit when the prompt exceeds the trained context
+  // (unless beyond_context); that nothing fits the cap is said in the report.
+  virtual Result<PlanReport> Plan(const SessionOptions& options) const = 0;
+  // Runs the one that Plan takes. kDoesNotFit when there is none.
   virtual Result<std::unique_ptr<Session>> NewSession(
       const SessionOptions& options) = 0;
 };
+
+// As Engine::Plan, from the file's header alone: no tensor is read, no
+// tokenizer made (its size is estimated), no thread started.
+Result<PlanReport> PlanModel(const EngineOptions& engine,
+                             const SessionOptions& session);
+// kDoesNotFit: why nothing in the report fits, and what would, on one line.
+Status NothingFits(const PlanReport& report);
 
 }  // namespace dapple
 

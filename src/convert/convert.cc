@@ -127,7 +127,7 @@ class TensorCopier {
       DAPPLE_RETURN_IF_ERROR(Report());
     }
     if (tensor.source.file != nullptr)
-      tensor.source.file->DontNeed(tensor.source.tensor->data);
+      ReleasePages(tensor.source.tensor->data);
     return Status::Ok();
   }
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "engine/planner.h"
 #include "engine/session.h"
 #include "engine/workspace.h"
+#include "util/cpu_info.h"
 
 namespace dapple {
 namespace {
@@ -11,10 +13,6 @@ namespace {
 // Enough rows that a tile's products run near the GEMM's best speed; more
 // only costs activation memory.
 constexpr size_t kDefaultTileRows = 256;
-
-// What libraries may still allocate between plan and peak (thread stacks,
-// stdio, the C++ runtime), measured as 0.3–1.0 MiB.
-constexpr uint64_t kSlackBytes = 1u << 20;
 
 Result<GemmBackend> ParseBackend(const EngineOptions& options) {
   if (options.compute == Compute::kF32) return GemmBackend::kF32;
@@ -25,10 +23,36 @@ Result<GemmBackend> ParseBackend(const EngineOptions& options) {
                          "' (auto, onednn or highway)");
 }
 
+size_t TileRows(const EngineOptions& options) {
+  return options.tile_rows != 0 ? options.tile_rows : kDefaultTileRows;
+}
+
+Result<std::unique_ptr<Gemm>> MakeGemm(const ModelConfig& c,
+                                       GemmBackend backend, int threads,
+                                       size_t max_rows, bool row_logits) {
+  Gemm::Config config;
+  config.backend = backend;
+  config.max_rows = max_rows;
+  config.threads = threads;
+  config.shapes = {{c.query_width(), c.width},
+                   {c.kv_width(), c.width},
+                   {c.width, c.query_width()},
+                   {c.ffn_width, c.width},
+                   {c.width, c.ffn_width}};
+  if (row_logits) {
+    config.shapes.push_back({HeadColumns(c), c.width});
+    config.max_rows = std::max(config.max_rows, Workspace::kLogitRows);
+  }
+  return Gemm::Create(config);
+}
+
 class EngineImpl : public Engine {
  public:
   EngineImpl(LoadedModel model, GemmBackend backend, size_t tile_rows)
-      : model_(std::move(model)), backend_(backend), tile_rows_(tile_rows) {}
+      : model_(std::move(model)),
+        backend_(backend),
+        tile_rows_(tile_rows),
+        program_bytes_(ResidentFileBytes()) {}
 
   const Tokenizer& tokenizer() const override { return *model_.tokenizer; }
   std::string model_name() const override { return model_.config.name; }
@@ -39,82 +63,59 @@ class EngineImpl : public Engine {
     return std::string(Gemm::BackendName(backend_));
   }
 
-  Result<MemoryPlan> Plan(const SessionOptions& options) const override {
-    DAPPLE_ASSIGN_OR_RETURN(WorkspaceShape shape, ShapeFor(options));
-    DAPPLE_ASSIGN_OR_RETURN(const EvictionPlan eviction,
-                            EvictionPlan::Make(model_.config, options));
-    shape.eviction = &eviction;
-    DAPPLE_ASSIGN_OR_RETURN(const auto gemm, MakeGemm(shape));
-    return MakePlan(*gemm, shape);
+  Result<PlanReport> Plan(const SessionOptions& options) const override {
+    DAPPLE_ASSIGN_OR_RETURN(const auto gemm, MakeGemm(options));
+    return PlannerOf(*gemm, options).Report();
   }
 
   Result<std::unique_ptr<Session>> NewSession(
       const SessionOptions& options) override {
-    DAPPLE_ASSIGN_OR_RETURN(WorkspaceShape shape, ShapeFor(options));
-    DAPPLE_ASSIGN_OR_RETURN(EvictionPlan made,
-                            EvictionPlan::Make(model_.config, options));
-    auto eviction = std::make_unique<EvictionPlan>(std::move(made));
-    shape.eviction = eviction.get();
-    DAPPLE_ASSIGN_OR_RETURN(auto gemm, MakeGemm(shape));
-    DAPPLE_ASSIGN_OR_RETURN(MemoryPlan plan, MakePlan(*gemm, shape));
-    return SessionImpl::Create(model_, std::move(gemm), std::move(eviction),
-                               shape, options, std::move(plan));
+    DAPPLE_ASSIGN_OR_RETURN(auto gemm, MakeGemm(options));
+    const Planner planner = PlannerOf(*gemm, options);
+    DAPPLE_ASSIGN_OR_RETURN(PlanReport report, planner.Report());
+    if (!report.fits()) return NothingFits(report);
+    DAPPLE_ASSIGN_OR_RETURN(Planner::Setup setup,
+                            planner.SetupOf(report.Chosen()));
+    return SessionImpl::Create(model_, std::move(gemm),
+                               std::move(setup.eviction), setup.shape, options,
+                               std::move(report.candidates[report.chosen]));
   }
 
  private:
-  // Without its eviction plan.
-  Result<WorkspaceShape> ShapeFor(const SessionOptions& options) const {
-    if (options.prompt_tokens == 0)
-      return InvalidArgument("a session needs room for at least one token");
-    if (options.prompt_tokens > context() && !options.beyond_context)
-      return DoesNotFit(
-          "the prompt has " + std::to_string(options.prompt_tokens) +
-          " tokens, but " + model_.file.path() + " was trained for " +
-          std::to_string(context()) + " (--beyond-context runs it anyway)");
-    WorkspaceShape shape;
-    shape.prompt_tokens = options.prompt_tokens;
-    shape.tile_rows = std::min(tile_rows_, options.prompt_tokens);
-    shape.row_logits = options.row_logits;
-    shape.exact = model_.exact;
-    shape.threads = threads();
-    return shape;
+  Result<std::unique_ptr<Gemm>> MakeGemm(const SessionOptions& options) const {
+    return dapple::MakeGemm(model_.config, backend_, threads(), tile_rows_,
+                            options.row_logits);
   }
 
-  Result<std::unique_ptr<Gemm>> MakeGemm(const WorkspaceShape& shape) const {
-    const ModelConfig& c = model_.config;
-    Gemm::Config config;
-    config.backend = backend_;
-    config.max_rows = shape.tile_rows;
-    config.threads = threads();
-    config.shapes = {{c.query_width(), c.width},
-                     {c.kv_width(), c.width},
-                     {c.width, c.query_width()},
-                     {c.ffn_width, c.width},
-                     {c.width, c.ffn_width}};
-    if (shape.row_logits) {
-      config.shapes.push_back({HeadColumns(c), c.width});
-      config.max_rows = std::max(config.max_rows, Workspace::kLogitRows);
-    }
-    return Gemm::Create(config);
-  }
-
-  Result<MemoryPlan> MakePlan(const Gemm& gemm,
-                              const WorkspaceShape& shape) const {
-    MemoryPlan plan;
-    // What is resident now: program, libraries, vocabulary, GEMM kernels.
-    plan.parts.push_back({"program, libraries, tokenizer",
-                          ResidentBytes() + kSlackBytes, false});
-    plan.parts.push_back({"weights", model_.weights.bytes, false});
-    DAPPLE_ASSIGN_OR_RETURN(const std::vector<MemoryPart> arena,
-                            Workspace::Plan(model_.config, gemm, shape));
-    plan.parts.insert(plan.parts.end(), arena.begin(), arena.end());
-    return plan;
+  Planner PlannerOf(const Gemm& gemm, const SessionOptions& options) const {
+    // The weights' own pages have a line of their own, and those of an earlier
+    // session may be resident still: so the program's files are measured once,
+    // before any weight is read, and only the heap anew.
+    return Planner({.config = model_.config,
+                    .weights = model_.weights,
+                    .gemm = gemm,
+                    .path = model_.file.path(),
+                    .exact = model_.exact,
+                    .threads = threads(),
+                    .tile_rows = tile_rows_,
+                    .resident_bytes = program_bytes_ + ResidentHeapBytes()},
+                   options);
   }
 
   LoadedModel model_;
   GemmBackend backend_;
   size_t tile_rows_;
+  uint64_t program_bytes_;
 };
+
+// Heap and stacks a vocabulary will take, from its size in the file.
+uint64_t EstimateTokenizer(const GgufFile& file) {
+  const GgufValue* tokens = file.Find("tokenizer.ggml.tokens");
+  if (tokens == nullptr) return 0;
+  // Measured: 8 k to 256 k pieces.
+  constexpr uint64_t kBytesPerToken = 192;
+  return tokens->count * kBytesPerToken + 2 * tokens->bytes.size();
+}
 
 }  // namespace
 
@@ -139,10 +140,35 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
   // Starts the threads now, so that the plan sees their stacks.
   model.parallel.For(static_cast<size_t>(model.parallel.threads()),
                      [](size_t, int) {});
-  const size_t tile =
-      options.tile_rows != 0 ? options.tile_rows : kDefaultTileRows;
   return std::unique_ptr<Engine>(
-      new EngineImpl(std::move(model), backend, tile));
+      new EngineImpl(std::move(model), backend, TileRows(options)));
+}
+
+Result<PlanReport> PlanModel(const EngineOptions& options,
+                             const SessionOptions& session) {
+  DAPPLE_ASSIGN_OR_RETURN(const GemmBackend backend, ParseBackend(options));
+  DAPPLE_ASSIGN_OR_RETURN(const GgufFile file,
+                          GgufFile::Open(options.model_path));
+  DAPPLE_ASSIGN_OR_RETURN(const ModelConfig config,
+                          ModelConfig::FromGguf(file));
+  DAPPLE_ASSIGN_OR_RETURN(const ModelWeights weights,
+                          ModelWeights::FromGguf(file, config));
+  const int threads =
+      options.threads != 0 ? options.threads : UsablePhysicalCores();
+  DAPPLE_ASSIGN_OR_RETURN(const auto gemm,
+                          MakeGemm(config, backend, threads, TileRows(options),
+                                   session.row_logits));
+  return Planner({.config = config,
+                  .weights = weights,
+                  .gemm = *gemm,
+                  .path = file.path(),
+                  .exact = options.compute == Compute::kF32,
+                  .threads = threads,
+                  .tile_rows = TileRows(options),
+                  .resident_bytes = ResidentBytes(),
+                  .tokenizer_bytes = EstimateTokenizer(file)},
+                 session)
+      .Report();
 }
 
 }  // namespace dapple

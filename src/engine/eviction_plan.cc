@@ -63,6 +63,14 @@ Result<EvictionPlan> EvictionPlan::Make(const ModelConfig& config,
   return plan;
 }
 
+size_t EvictionPlan::Largest() const {
+  size_t largest = 0;
+  for (const EvictionVariant& variant : variants)
+    for (size_t capacity : variant.capacities)
+      largest = std::max(largest, capacity);
+  return largest;
+}
+
 std::vector<size_t> EvictionPlan::SlotCapacities(size_t v) const {
   std::vector<size_t> capacities = variants[v].capacities;
   for (size_t& capacity : capacities) capacity += generation_slots;

@@ -30,6 +30,8 @@ struct EvictionPlan {
 
   static Result<EvictionPlan> Make(const ModelConfig& config,
                                    const SessionOptions& options);
+  // Prompt keys that any head keeps at most.
+  size_t Largest() const;
   // Slots a layer needs in variant v: kept prompt keys and generated tokens.
   std::vector<size_t> SlotCapacities(size_t v) const;
 };

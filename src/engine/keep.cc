@@ -7,21 +7,63 @@
 
 #include "engine/session.h"
 #include "kernels/convert.h"
+#include "kernels/kv_rows.h"
 #include "policy/selection.h"
 
 namespace dapple {
+namespace {
 
-ProbeCapture SessionImpl::CaptureFor() const {
+// Row `from_row` of a run to row `to_row` of another. row: [head_dim] scratch,
+// used where the types differ.
+void CopyKvRow(const KvSlots::Shape& from_shape, const std::byte* from,
+               size_t from_row, const KvSlots::Shape& to_shape, std::byte* to,
+               size_t to_row, float* row) {
+  from += from_row * from_shape.RowBytes();
+  to += to_row * to_shape.RowBytes();
+  if (from_shape.type == to_shape.type) {
+    std::memcpy(to, from, to_shape.RowBytes());
+    return;
+  }
+  const size_t n = from_shape.head_dim;
+  kernels::LoadKvRows(from_shape.type, from, 1, n, row, n);
+  kernels::StoreKvRows(to_shape.type, row, n, 1, n, to);
+}
+
+}  // namespace
+
+std::span<uint32_t> SessionImpl::PlacesOf(size_t layer, size_t head) {
+  const size_t each = eviction_->Largest();
+  return std::span(reinterpret_cast<uint32_t*>(space_.places.data()),
+                   space_.places.size() / sizeof(uint32_t))
+      .subspan((layer * model_.config.kv_heads + head) * each, each);
+}
+
+void SessionImpl::StageKept(size_t layer) {
+  const size_t kept = kept_before_;
+  const KvSlots::Shape& from = variants_[0].shape();
+  const KvSlots::Shape& to = staging_.shape();
+  model_.parallel.For(model_.config.kv_heads, [&](size_t head, int thread) {
+    float* row = space_.ScoringOf(thread).row.data();
+    const KvRun& source = variants_[0].Run(layer, head);
+    const KvRun& target = staging_.Run(0, head);
+    for (size_t i = 0; i < kept; ++i) {
+      CopyKvRow(from, source.keys, i, to, target.keys, i, row);
+      CopyKvRow(from, source.values, i, to, target.values, i, row);
+    }
+  });
+}
+
+ProbeCapture SessionImpl::CaptureFor(const Pass& pass) const {
   ProbeCapture probe;
   if (!shape_.staged()) return probe;
-  const size_t window = std::min(eviction_->window_rows, prompt_length_);
-  probe.first = prompt_length_ - window;
-  probe.rows = rows_.size() - probe.first;
+  const size_t keys = kept_before_ + pass.tokens;
+  const size_t window = std::min(eviction_->window_rows, pass.tokens);
+  probe.first = keys - window;
+  probe.rows = window + rows_.size() - prompt_length_;
   probe.queries = space_.probe_queries;
-  probe.prompt = prompt_length_;
+  probe.prompt = keys;
   if (eviction_->column_sums) {
-    probe.column_sums =
-        space_.column_sums.first(model_.config.kv_heads * prompt_length_);
+    probe.column_sums = space_.column_sums.first(model_.config.kv_heads * keys);
     // A thread's kernel scratch, as in Scoring::kernel.
     const Workspace::Scoring first = space_.ScoringOf(0);
     probe.score_stride = first.kernel.size();
@@ -32,31 +74,28 @@ ProbeCapture SessionImpl::CaptureFor() const {
   return probe;
 }
 
-HeadView SessionImpl::ViewOf(size_t layer, size_t head,
+HeadView SessionImpl::ViewOf(const Pass& pass, size_t layer, size_t head,
                              const Workspace::Scoring& scoring) const {
   const ModelConfig& config = model_.config;
+  const size_t keys_seen = scoring.raw.size();
   HeadView view;
   view.layer = layer;
   view.head = head;
-  view.length = prompt_length_;
+  view.length = keys_seen;
   view.head_dim = config.head_dim;
   view.group = config.group();
   view.attention = config.AttentionOf(layer);
-  const std::byte* keys = staging_.Run(0, head).keys;
-  if (shape_.kv_type() == KvType::kF16)
-    view.keys = reinterpret_cast<const F16*>(keys);
-  else
-    view.keys_f32 = reinterpret_cast<const float*>(keys);
+  view.key_type = shape_.staging_type;
+  view.keys = staging_.Run(0, head).keys;
   const size_t stride = config.query_width();
-  const size_t window = std::min(eviction_->window_rows, prompt_length_);
+  const size_t window = std::min(eviction_->window_rows, pass.tokens);
   const float* queries =
       space_.probe_queries.data() + head * config.group() * config.head_dim;
-  view.window = {queries, stride, prompt_length_ - window, window};
-  view.pseudo = {queries + window * stride, stride, prompt_length_,
+  view.window = {queries, stride, keys_seen - window, window};
+  view.pseudo = {queries + window * stride, stride, keys_seen,
                  rows_.size() - prompt_length_};
   if (eviction_->column_sums)
-    view.column_sums =
-        space_.column_sums.subspan(head * prompt_length_, prompt_length_);
+    view.column_sums = space_.column_sums.subspan(head * keys_seen, keys_seen);
   view.scratch = scoring.kernel;
   return view;
 }
@@ -78,14 +117,12 @@ void SessionImpl::WeightByValues(size_t layer, size_t head, size_t first,
         for (size_t j = 0; j < n; ++j) scoring.gram[i * n + j] += w[i] * w[j];
     }
   }
-  const std::byte* values =
-      staging_.Run(0, head).values + first * staging_.shape().RowBytes();
+  const size_t row_bytes = staging_.shape().RowBytes();
+  const std::byte* values = staging_.Run(0, head).values + first * row_bytes;
   float* v = scoring.row.data();
   for (size_t key = 0; key < scoring.raw.size(); ++key) {
-    if (shape_.kv_type() == KvType::kF16)
-      kernels::ToFloat(reinterpret_cast<const F16*>(values) + key * n, n, v);
-    else
-      std::copy_n(reinterpret_cast<const float*>(values) + key * n, n, v);
+    kernels::LoadKvRows(shape_.staging_type, values + key * row_bytes, 1, n, v,
+                        n);
     float squares = 0;
     for (size_t i = 0; i < n; ++i) {
       float sum = 0;
@@ -97,23 +134,33 @@ void SessionImpl::WeightByValues(size_t layer, size_t head, size_t first,
   }
 }
 
-void SessionImpl::CopyKept(size_t layer, size_t head,
-                           std::span<const uint32_t> kept,
-                           KvSlots* slots) const {
+void SessionImpl::CopyKept(const Pass& pass, size_t layer, size_t head,
+                           std::span<const uint32_t> kept, KvSlots* slots,
+                           std::span<float> row) {
   const KvRun& from = staging_.Run(0, head);
   const KvRun& to = slots->Run(layer, head);
-  const size_t row = staging_.shape().RowBytes();
   for (size_t i = 0; i < kept.size(); ++i) {
-    std::memcpy(to.keys + i * row, from.keys + kept[i] * row, row);
-    std::memcpy(to.values + i * row, from.values + kept[i] * row, row);
+    CopyKvRow(staging_.shape(), from.keys, kept[i], slots->shape(), to.keys, i,
+              row.data());
+    CopyKvRow(staging_.shape(), from.values, kept[i], slots->shape(), to.values,
+              i, row.data());
+  }
+  if (shape_.streaming()) {
+    // In place: kept[i] >= i, and what it names has not been overwritten.
+    const size_t before = slots->Count(layer, head);
+    const std::span<uint32_t> places = PlacesOf(layer, head);
+    for (size_t i = 0; i < kept.size(); ++i)
+      places[i] = kept[i] < before
+                      ? places[kept[i]]
+                      : static_cast<uint32_t>(pass.begin + kept[i] - before);
   }
   slots->SetCount(layer, head, kept.size());
 }
 
-void SessionImpl::ChooseKept(size_t layer, size_t head, size_t first_seen,
-                             const EvictionVariant& variant,
+void SessionImpl::ChooseKept(const Pass& pass, size_t layer, size_t head,
+                             size_t first_seen, const EvictionVariant& variant,
                              Workspace::Scoring scoring,
-                             std::span<uint32_t> kept) const {
+                             std::span<uint32_t> kept) {
   for (std::span<float>* part :
        {&scoring.raw, &scoring.weighted, &scoring.work})
     *part = part->subspan(first_seen);
@@ -131,22 +178,30 @@ void SessionImpl::ChooseKept(size_t layer, size_t head, size_t first_seen,
     // Pinned keys neither need the others' scores nor lend them theirs.
     const size_t first = std::min(pins.first, length);
     const size_t middle = length - first - std::min(pins.last, length - first);
-    MaxPool(source.subspan(first, middle), options.pool,
-            scoring.weighted.subspan(first, middle));
+    const std::span<const float> in = source.subspan(first, middle);
+    const std::span<float> out = scoring.weighted.subspan(first, middle);
+    if (pass.begin == 0) {
+      MaxPool(in, options.pool, out);
+    } else {
+      const size_t from = first_seen + first;
+      const size_t before = std::min(from, kept_before_);
+      MaxPool(in, PlacesOf(layer, head).first(kept_before_).subspan(before),
+              pass.begin + from - before, options.pool, out);
+    }
   }
   SelectTop(scoring.weighted, kept.size(), pins, scoring.work, kept);
   for (uint32_t& key : kept) key += static_cast<uint32_t>(first_seen);
 }
 
-void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
-                           const PrefillHooks& hooks) {
+void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
+                           int thread, const PrefillHooks& hooks) {
   const ModelConfig& config = model_.config;
-  const size_t length = prompt_length_;
+  const size_t length = kept_before_ + pass.tokens;
   Workspace::Scoring scoring = space_.ScoringOf(thread);
   scoring.raw = scoring.raw.first(length);
   scoring.weighted = scoring.weighted.first(length);
   scoring.work = scoring.work.first(length);
-  const HeadView view = ViewOf(layer, head, scoring);
+  const HeadView view = ViewOf(pass, layer, head, scoring);
   // Keys that a sliding window hides from every new token are no candidates.
   const size_t first_seen = config.FirstSeen(layer, length);
   const size_t seen = length - first_seen;
@@ -155,10 +210,10 @@ void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
     const EvictionVariant& variant = eviction_->variants[v];
     const EvictionOptions& options = variant.options;
     const Policy& policy = *variant.policy;
-    const size_t keep = options.keep.Resolve(length);
-    const size_t budget =
-        std::min({policy.LayerBudget(keep, length, layer, config.layers),
-                  variant.capacities[layer], seen});
+    const size_t keep = options.keep.Resolve(prompt_length_);
+    const size_t budget = std::min(
+        {policy.LayerBudget(keep, prompt_length_, layer, config.layers),
+         variant.capacities[layer], seen});
     const bool probed =
         !policy.keeps_all() && policy.probe() != ProbeKind::kNone;
     // Scores are wanted for the choice, or by whoever listens.
@@ -173,15 +228,17 @@ void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
     }
     const std::span<uint32_t> kept = scoring.kept.first(budget);
     if (budget < seen)
-      ChooseKept(layer, head, first_seen, variant, scoring, kept);
+      ChooseKept(pass, layer, head, first_seen, variant, scoring, kept);
     else
       std::iota(kept.begin(), kept.end(), static_cast<uint32_t>(first_seen));
     float& coverage =
         coverage_[(v * config.layers + layer) * config.kv_heads + head];
-    coverage = budget == seen ? 1.0f
-               : probed       ? static_cast<float>(Coverage(scoring.raw, kept))
-                              : -1.0f;
-    CopyKept(layer, head, kept, &variants_[v]);
+    // Streaming: what is left of what each chunk left.
+    if (budget < seen)
+      coverage =
+          probed ? coverage * static_cast<float>(Coverage(scoring.raw, kept))
+                 : -1.0f;
+    CopyKept(pass, layer, head, kept, &variants_[v], scoring.row);
     if (hooks.on_scores)
       hooks.on_scores(v, layer, head,
                       score && probed ? std::span<const float>(scoring.raw)
@@ -190,7 +247,8 @@ void SessionImpl::KeepHead(size_t layer, size_t head, int thread,
   }
 }
 
-void SessionImpl::KeepLayer(size_t layer, const PrefillHooks& hooks) {
+void SessionImpl::KeepLayer(const Pass& pass, size_t layer,
+                            const PrefillHooks& hooks) {
   const size_t heads = model_.config.kv_heads;
   if (!shape_.staged()) {
     for (size_t head = 0; head < heads; ++head)
@@ -198,11 +256,12 @@ void SessionImpl::KeepLayer(size_t layer, const PrefillHooks& hooks) {
     return;
   }
   if (hooks.on_scores) {  // callbacks come one at a time, in order
-    for (size_t head = 0; head < heads; ++head) KeepHead(layer, head, 0, hooks);
+    for (size_t head = 0; head < heads; ++head)
+      KeepHead(pass, layer, head, 0, hooks);
     return;
   }
   model_.parallel.For(heads, [&](size_t head, int thread) {
-    KeepHead(layer, head, thread, hooks);
+    KeepHead(pass, layer, head, thread, hooks);
   });
 }
 

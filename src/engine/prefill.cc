@@ -8,6 +8,7 @@
 #include "engine/session.h"
 #include "kernels/convert.h"
 #include "kernels/norm.h"
+#include "util/mmap_file.h"
 
 namespace dapple {
 namespace {
@@ -24,54 +25,53 @@ bool Stopped(const PrefillHooks& hooks) {
          hooks.cancel->load(std::memory_order_relaxed);
 }
 
-// Starts reading a layer's pages while the one before it is computed.
-void ReadAhead(const GgufFile& file, const LayerWeights& layer) {
-  for (const WeightMatrix* w :
-       {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate,
-        &layer.up, &layer.down})
-    file.file().WillNeed({w->data, w->row_bytes * w->n});
-}
-
 }  // namespace
 
-void SessionImpl::LoadResidual(size_t first, size_t rows) {
+Status SessionImpl::LoadResidual(size_t first, size_t rows) {
   const size_t d = model_.config.width;
+  const size_t bytes = d * shape_.residual_bytes_per_element();
   float* x = space_.layer.x.data();
+  const std::byte* from = space_.residual.data();
+  if (spill_.open()) {
+    DAPPLE_RETURN_IF_ERROR(
+        spill_.Read(first * bytes, space_.residual.first(rows * bytes)));
+    spill_.ReadAhead((first + rows) * bytes, shape_.tile_rows * bytes);
+  } else {
+    from += first * bytes;
+  }
   model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
     const size_t row = item * kRowsPerItem;
     const size_t count = std::min(kRowsPerItem, rows - row) * d;
-    const size_t from = (first + row) * d;
     if (shape_.exact)
-      std::memcpy(x + row * d,
-                  reinterpret_cast<const float*>(space_.residual.data()) + from,
-                  count * sizeof(float));
+      std::memcpy(x + row * d, from + row * bytes, count * sizeof(float));
     else
-      kernels::ToFloat(
-          reinterpret_cast<const F16*>(space_.residual.data()) + from, count,
-          x + row * d);
+      kernels::ToFloat(reinterpret_cast<const F16*>(from) + row * d, count,
+                       x + row * d);
     if (!shape_.exact)
       Scale(1.0f / model_.config.architecture->residual_scale, count,
             x + row * d);
   });
+  return Status::Ok();
 }
 
-void SessionImpl::StoreResidual(size_t first, size_t rows) {
+Status SessionImpl::StoreResidual(size_t first, size_t rows) {
   const size_t d = model_.config.width;
+  const size_t bytes = d * shape_.residual_bytes_per_element();
   float* x = space_.layer.x.data();
+  std::byte* to = space_.residual.data() + (spill_.open() ? 0 : first * bytes);
   model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
     const size_t row = item * kRowsPerItem;
     const size_t count = std::min(kRowsPerItem, rows - row) * d;
-    const size_t to = (first + row) * d;
     // Nothing reads x after this.
     if (!shape_.exact)
       Scale(model_.config.architecture->residual_scale, count, x + row * d);
     if (shape_.exact)
-      std::memcpy(reinterpret_cast<float*>(space_.residual.data()) + to,
-                  x + row * d, count * sizeof(float));
+      std::memcpy(to + row * bytes, x + row * d, count * sizeof(float));
     else
-      kernels::ToF16(x + row * d, count,
-                     reinterpret_cast<F16*>(space_.residual.data()) + to);
+      kernels::ToF16(x + row * d, count, reinterpret_cast<F16*>(to) + row * d);
   });
+  if (!spill_.open()) return Status::Ok();
+  return spill_.Write(first * bytes, space_.residual.first(rows * bytes));
 }
 
 void SessionImpl::ReportRowLogits(size_t first, size_t from, size_t rows,
@@ -121,8 +121,30 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
     rows_.insert(rows_.end(), probe_.begin(), probe_.end());
   }
   prompt_length_ = prompt.size();
+  std::fill(coverage_.begin(), coverage_.end(), 1.0f);
+  if (shape_.spilled() && !spill_.open()) {
+    DAPPLE_ASSIGN_OR_RETURN(
+        spill_,
+        SpillFile::Create(options_.memory.spill_folder,
+                          uint64_t{shape_.pass_rows()} * model_.config.width *
+                              shape_.residual_bytes_per_element()));
+  }
   Status status;
-  model_.parallel.Region([&] { status = PrefillLayers(hooks); });
+  model_.parallel.Region([&] {
+    const size_t length = prompt_length_;
+    const size_t step = shape_.streaming() ? shape_.chunk_tokens : length;
+    const size_t passes = CeilDiv(length, step);
+    PrefillProgress progress{
+        0, model_.config.layers * (length + passes * (rows_.size() - length)),
+        length};
+    for (size_t begin = 0; begin < length && status.ok(); begin += step) {
+      const size_t tokens = std::min(step, length - begin);
+      status = PrefillPass({begin, tokens, begin + tokens == length}, hooks,
+                           &progress);
+    }
+  });
+  spill_ = SpillFile();
+  space_.ReleasePrefill();
   if (!status.ok()) {
     prompt_length_ = 0;
     return status;
@@ -130,77 +152,100 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   if (!space_.prompt_logits.empty())
     std::copy(space_.logits.begin(), space_.logits.end(),
               space_.prompt_logits.begin());
-  // Nothing reads these any more.
-  Arena::Release(space_.residual);
-  Arena::Release(space_.packed);
-  Arena::Release(space_.staging);
   return Status::Ok();
 }
 
-Status SessionImpl::PrefillLayers(const PrefillHooks& hooks) {
-  const size_t length = prompt_length_;
-  const size_t total = rows_.size();
-  const size_t layers = model_.config.layers;
-  const size_t d = model_.config.width;
-  const size_t tile = shape_.tile_rows;
-  const bool staged = shape_.staged();
-  const ProbeCapture probe = CaptureFor();
-  PrefillProgress progress{0, layers * total, length};
+size_t SessionImpl::NeededFrom(const Pass& pass, size_t layer,
+                               const ProbeCapture& probe,
+                               const PrefillHooks& hooks) const {
+  // The last layer's output is read only where logits are wanted, and its
+  // queries only where they probe.
+  if (layer + 1 < model_.config.layers || !probe.column_sums.empty()) return 0;
+  size_t needed = SIZE_MAX;
+  if (pass.last)
+    needed =
+        kept_before_ + (hooks.on_logits ? hooks.logits_from : pass.tokens - 1);
+  if (probe.rows != 0) needed = std::min(needed, probe.first);
+  return needed;
+}
 
+Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
+                                const PackedLayer& packed,
+                                const ProbeCapture& probe, size_t first,
+                                size_t rows, const PrefillHooks& hooks) {
+  const size_t d = model_.config.width;
+  const size_t kept = kept_before_;
+  const bool last = layer + 1 == model_.config.layers;
+  if (layer == 0) {
+    model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
+      const size_t end = std::min(rows, (item + 1) * kRowsPerItem);
+      for (size_t i = item * kRowsPerItem; i < end; ++i) {
+        const size_t row = first + i;
+        const size_t id = row < pass.tokens
+                              ? pass.begin + row
+                              : prompt_length_ + row - pass.tokens;
+        EmbedRow(rows_[id], &space_.layer.x[i * d]);
+      }
+    });
+    if (shape_.weights != Residency::kResident)
+      ReleasePages(PagesOf(model_.weights.embedding));
+  } else {
+    DAPPLE_RETURN_IF_ERROR(LoadResidual(first, rows));
+  }
+  DecoderLayer::Tile tile;
+  tile.slot = kept + first;
+  tile.rows = rows;
+  tile.needed = NeededFrom(pass, layer, probe, hooks);
+  tile.position = pass.begin + first;
+  tile.pseudo_slot = kept + pass.tokens;
+  tile.pseudo_position = prompt_length_;
+  layer_.Prefill(model_.weights.layers[layer], packed, *gemm_, tile,
+                 shape_.staged() ? staging_.Runs(0) : variants_[0].Runs(layer),
+                 probe, space_.layer);
+  if (!last) return StoreResidual(first, rows);
+  if (!pass.last || first >= pass.tokens) return Status::Ok();
+  const size_t prompt_rows = std::min(rows, pass.tokens - first);
+  if (first + prompt_rows == pass.tokens)
+    std::copy_n(&space_.layer.x[(prompt_rows - 1) * d], d,
+                space_.last_row.data());
+  if (hooks.on_logits && first + prompt_rows > hooks.logits_from)
+    ReportRowLogits(first,
+                    hooks.logits_from > first ? hooks.logits_from - first : 0,
+                    prompt_rows, hooks);
+  return Status::Ok();
+}
+
+Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
+                                PrefillProgress* progress) {
+  const size_t total = pass.tokens + rows_.size() - prompt_length_;
+  const size_t layers = model_.config.layers;
+  const bool release = shape_.weights != Residency::kResident;
   for (size_t layer = 0; layer < layers; ++layer) {
     const LayerWeights& weights = model_.weights.layers[layer];
-    if (layer + 1 < layers)
-      ReadAhead(model_.file, model_.weights.layers[layer + 1]);
-    const PackedLayer packed = layer_.Pack(weights, *gemm_, space_.packed);
+    if (layer + 1 < layers) ReadAhead(model_.weights.layers[layer + 1]);
+    const PackedLayer packed =
+        layer_.Pack(weights, *gemm_, space_.packed, release);
+    // Every head of a layer keeps as many.
+    kept_before_ = pass.begin == 0 ? 0 : variants_[0].Count(layer, 0);
+    const ProbeCapture probe = CaptureFor(pass);
     if (!probe.column_sums.empty())
       std::fill(probe.column_sums.begin(), probe.column_sums.end(), 0.0f);
-    const bool last = layer + 1 == layers;
-    // The last layer's output is read only where logits are wanted, and its
-    // queries only where they probe.
-    size_t needed = 0;
-    if (last && probe.column_sums.empty()) {
-      needed = hooks.on_logits ? hooks.logits_from : length - 1;
-      if (probe.rows != 0) needed = std::min(needed, probe.first);
-    }
-    for (size_t first = 0; first < total; first += tile) {
+    if (pass.begin != 0) StageKept(layer);
+    for (size_t first = 0; first < total; first += shape_.tile_rows) {
       if (Stopped(hooks)) return Cancelled("prefill was interrupted");
-      const size_t rows = std::min(tile, total - first);
-      if (layer == 0) {
-        model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
-          const size_t end = std::min(rows, (item + 1) * kRowsPerItem);
-          for (size_t row = item * kRowsPerItem; row < end; ++row)
-            EmbedRow(rows_[first + row], &space_.layer.x[row * d]);
-        });
-      } else {
-        LoadResidual(first, rows);
-      }
-      DecoderLayer::Tile rows_of_pass;
-      rows_of_pass.slot = rows_of_pass.position = first;
-      rows_of_pass.rows = rows;
-      rows_of_pass.needed = needed;
-      layer_.Prefill(weights, packed, *gemm_, rows_of_pass,
-                     staged ? staging_.Runs(0) : variants_[0].Runs(layer),
-                     probe, space_.layer);
-      if (!last) {
-        StoreResidual(first, rows);
-      } else if (first < length) {
-        const size_t prompt_rows = std::min(rows, length - first);
-        if (first + prompt_rows == length)
-          std::copy_n(&space_.layer.x[(prompt_rows - 1) * d], d,
-                      space_.last_row.data());
-        if (hooks.on_logits && first + prompt_rows > hooks.logits_from)
-          ReportRowLogits(
-              first, hooks.logits_from > first ? hooks.logits_from - first : 0,
-              prompt_rows, hooks);
-      }
-      progress.done += rows;
-      if (hooks.progress) hooks.progress(progress);
+      const size_t rows = std::min(shape_.tile_rows, total - first);
+      DAPPLE_RETURN_IF_ERROR(
+          PrefillTile(pass, layer, packed, probe, first, rows, hooks));
+      progress->done += rows;
+      if (hooks.progress) hooks.progress(*progress);
     }
-    KeepLayer(layer, hooks);
+    KeepLayer(pass, layer, hooks);
+    if (release) ReleasePages(PagesOf(weights.output));
   }
+  if (!pass.last) return Status::Ok();
   std::copy(space_.last_row.begin(), space_.last_row.end(),
             space_.layer.x.begin());
-  ComputeLogits();
+  ComputeLogits(release);
   return Status::Ok();
 }
 

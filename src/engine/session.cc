@@ -6,44 +6,45 @@
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
 #include "model/mat_vec.h"
+#include "util/mmap_file.h"
 
 namespace dapple {
 
 SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
                          std::unique_ptr<EvictionPlan> eviction,
                          const WorkspaceShape& shape,
-                         const SessionOptions& options, MemoryPlan plan)
+                         const SessionOptions& options, PlannedSchedule planned)
     : model_(model),
       gemm_(std::move(gemm)),
       eviction_(std::move(eviction)),
       shape_(shape),
       options_(options),
-      plan_(std::move(plan)),
+      planned_(std::move(planned)),
       layer_(model.config,
              model.ropes->For(options.prompt_tokens + options.max_new_tokens),
-             model.parallel, shape.kv_type(), shape.exact),
+             model.parallel, shape.staging_type, shape.exact),
       coverage_(eviction_->variants.size() * model.config.layers *
                 model.config.kv_heads),
       probe_(options.probe_ids) {
   shape_.eviction = eviction_.get();
-  rows_.reserve(shape_.total_rows());
+  rows_.reserve(shape_.prompt_tokens + eviction_->pseudo_rows);
   probe_.reserve(eviction_->pseudo_rows);
 }
 
 Result<std::unique_ptr<Session>> SessionImpl::Create(
     const LoadedModel& model, std::unique_ptr<Gemm> gemm,
     std::unique_ptr<EvictionPlan> eviction, const WorkspaceShape& shape,
-    const SessionOptions& options, MemoryPlan plan) {
+    const SessionOptions& options, PlannedSchedule planned) {
   std::unique_ptr<SessionImpl> session(
       new SessionImpl(model, std::move(gemm), std::move(eviction), shape,
-                      options, std::move(plan)));
+                      options, std::move(planned)));
   DAPPLE_RETURN_IF_ERROR(session->CheckIds(options.probe_ids));
   Workspace& space = session->space_;
   DAPPLE_ASSIGN_OR_RETURN(
       session->arena_,
       space.Carve(model.config, *session->gemm_, session->shape_));
   KvSlots::Shape slots{model.config.layers, model.config.kv_heads,
-                       model.config.head_dim, shape.kv_type()};
+                       model.config.head_dim, shape.retained_type};
   std::span<std::byte> memory = space.kv;
   for (size_t v = 0; v < session->eviction_->variants.size(); ++v) {
     const std::vector<size_t> capacities =
@@ -56,7 +57,8 @@ Result<std::unique_ptr<Session>> SessionImpl::Create(
   }
   if (session->shape_.staged()) {
     slots.layers = 1;
-    const size_t rows[] = {session->shape_.total_rows()};
+    slots.type = shape.staging_type;
+    const size_t rows[] = {session->shape_.staging_rows()};
     session->staging_ = KvSlots(slots, rows, space.staging);
   }
   return std::unique_ptr<Session>(std::move(session));
@@ -81,13 +83,28 @@ void SessionImpl::EmbedRow(TokenId id, float* out) const {
     for (size_t i = 0; i < model_.config.width; ++i) out[i] *= scale;
 }
 
-void SessionImpl::ComputeLogits() {
+void ReadAhead(const LayerWeights& layer) {
+  for (const WeightMatrix* w : layer.Matrices()) ReadAheadPages(PagesOf(*w));
+}
+
+void SessionImpl::ComputeLogits(bool release) {
   const LayerScratch& s = space_.layer;
   kernels::RmsNorm(s.x.data(), model_.weights.output_norm,
                    model_.config.norm_epsilon, 1, model_.config.width,
                    s.a.data());
-  const MatVecOutput head[] = {{&model_.weights.head, space_.logits.data()}};
-  MatVec(head, s.a.data(), shape_.exact, s.activations, model_.parallel);
+  const WeightMatrix& head = model_.weights.head;
+  // In slabs, so that the largest matrix of all is never resident whole.
+  const size_t rows =
+      release ? std::max<size_t>(1, kStreamedSlabBytes / head.row_bytes)
+              : head.n;
+  for (size_t row = 0; row < head.n; row += rows) {
+    WeightMatrix slab = head;
+    slab.data += row * head.row_bytes;
+    slab.n = std::min(rows, head.n - row);
+    const MatVecOutput part[] = {{&slab, &space_.logits[row]}};
+    MatVec(part, s.a.data(), shape_.exact, s.activations, model_.parallel);
+    if (release) ReleasePages(PagesOf(slab));
+  }
   CapLogits(space_.logits);
 }
 
@@ -120,10 +137,18 @@ void SessionImpl::AppendLayers(TokenId id) {
   // A full reserve is a ring: attention does not mind the order of slots.
   step.slot = appended_ % slots;
   step.generated = std::min(appended_ + 1, slots);
-  for (size_t layer = 0; layer < model_.config.layers; ++layer)
-    layer_.Decode(model_.weights.layers[layer], step, layer,
-                  variants_[selected_], space_.layer);
-  ComputeLogits();
+  const size_t layers = model_.config.layers;
+  const bool streamed = shape_.weights == Residency::kStreamed;
+  if (streamed) ReleasePages(PagesOf(model_.weights.embedding));
+  for (size_t layer = 0; layer < layers; ++layer) {
+    const LayerWeights& weights = model_.weights.layers[layer];
+    if (streamed && layer + 1 < layers)
+      ReadAhead(model_.weights.layers[layer + 1]);
+    layer_.Decode(weights, step, layer, variants_[selected_], space_.layer);
+    if (!streamed) continue;
+    for (const WeightMatrix* w : weights.Matrices()) ReleasePages(PagesOf(*w));
+  }
+  ComputeLogits(/*release=*/streamed);
 }
 
 Status SessionImpl::SelectVariant(size_t variant) {

@@ -17,6 +17,7 @@
 #include "model/rope_table.h"
 #include "util/arena.h"
 #include "util/parallel.h"
+#include "util/spill_file.h"
 
 namespace dapple {
 
@@ -34,51 +35,73 @@ struct LoadedModel {
   bool exact = false;  // Compute::kF32
 };
 
+// Starts reading a layer's pages while the one before it is computed.
+void ReadAhead(const LayerWeights& layer);
+
 class SessionImpl : public Session {
  public:
   static Result<std::unique_ptr<Session>> Create(
       const LoadedModel& model, std::unique_ptr<Gemm> gemm,
       std::unique_ptr<EvictionPlan> eviction, const WorkspaceShape& shape,
-      const SessionOptions& options, MemoryPlan plan);
+      const SessionOptions& options, PlannedSchedule planned);
 
   Status Prefill(std::span<const TokenId> prompt,
                  const PrefillHooks& hooks) override;
   Status Append(TokenId id) override;
   std::span<const float> logits() const override { return space_.logits; }
   Status SelectVariant(size_t variant) override;
-  const MemoryPlan& plan() const override { return plan_; }
+  const PlannedSchedule& planned() const override { return planned_; }
   KeptReport Kept() const override;
 
  private:
   SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
               std::unique_ptr<EvictionPlan> eviction,
               const WorkspaceShape& shape, const SessionOptions& options,
-              MemoryPlan plan);
+              PlannedSchedule planned);
 
+  // A run of prompt tokens that goes through all layers: the whole prompt, or
+  // a chunk of the streaming schedule. The pseudo tokens follow in each.
+  struct Pass {
+    size_t begin = 0;   // its first token's place in the prompt
+    size_t tokens = 0;  // of the prompt
+    bool last = false;
+  };
   // The layers of Prefill and Append, inside a parallel region. rows_ holds
   // the prompt and the pseudo tokens.
-  Status PrefillLayers(const PrefillHooks& hooks);
+  Status PrefillPass(const Pass& pass, const PrefillHooks& hooks,
+                     PrefillProgress* progress);
+  Status PrefillTile(const Pass& pass, size_t layer, const PackedLayer& packed,
+                     const ProbeCapture& probe, size_t first, size_t rows,
+                     const PrefillHooks& hooks);
+  // Slots before this one are only wanted for their keys and values.
+  size_t NeededFrom(const Pass& pass, size_t layer, const ProbeCapture& probe,
+                    const PrefillHooks& hooks) const;
   void AppendLayers(TokenId id);
 
   Status CheckIds(std::span<const TokenId> ids) const;
   void EmbedRow(TokenId id, float* out) const;
   // Rows of the residual stream to and from scratch.x.
-  void LoadResidual(size_t first, size_t rows);
-  void StoreResidual(size_t first, size_t rows);
+  Status LoadResidual(size_t first, size_t rows);
+  Status StoreResidual(size_t first, size_t rows);
   void CapLogits(std::span<float> logits) const;
-  // The head over scratch.x's first row, into logits.
-  void ComputeLogits();
+  // The head over scratch.x's first row, into logits. With `release`, its
+  // pages are given back as it is read.
+  void ComputeLogits(bool release);
   // The head over scratch.x rows [from, rows) of the tile at `first`.
   void ReportRowLogits(size_t first, size_t from, size_t rows,
                        const PrefillHooks& hooks);
 
-  // Eviction (keep.cc). What a layer's prefill captures for the policies.
-  ProbeCapture CaptureFor() const;
+  // Eviction (keep.cc). Its keys are the `kept` ones of earlier chunks and the
+  // pass's own: kept + pass.tokens, in the prompt's order.
+  // Puts the kept keys of earlier chunks before the pass's own.
+  void StageKept(size_t layer);
+  // What a layer's prefill captures for the policies.
+  ProbeCapture CaptureFor(const Pass& pass) const;
   // Scores the staged layer and moves each variant's choice to its slots.
-  void KeepLayer(size_t layer, const PrefillHooks& hooks);
-  void KeepHead(size_t layer, size_t head, int thread,
+  void KeepLayer(const Pass& pass, size_t layer, const PrefillHooks& hooks);
+  void KeepHead(const Pass& pass, size_t layer, size_t head, int thread,
                 const PrefillHooks& hooks);
-  HeadView ViewOf(size_t layer, size_t head,
+  HeadView ViewOf(const Pass& pass, size_t layer, size_t head,
                   const Workspace::Scoring& scoring) const;
   // scoring.work = raw × the mean norm of each value behind the output
   // projection of the head's group. The first score is that of staged key
@@ -87,21 +110,25 @@ class SessionImpl : public Session {
                       const Workspace::Scoring& scoring) const;
   // Fills `kept`, which is as long as the budget, from scoring.raw; earlier
   // keys than first_seen are left out.
-  void ChooseKept(size_t layer, size_t head, size_t first_seen,
-                  const EvictionVariant& variant, Workspace::Scoring scoring,
-                  std::span<uint32_t> kept) const;
-  void CopyKept(size_t layer, size_t head, std::span<const uint32_t> kept,
-                KvSlots* slots) const;
+  void ChooseKept(const Pass& pass, size_t layer, size_t head,
+                  size_t first_seen, const EvictionVariant& variant,
+                  Workspace::Scoring scoring, std::span<uint32_t> kept);
+  void CopyKept(const Pass& pass, size_t layer, size_t head,
+                std::span<const uint32_t> kept, KvSlots* slots,
+                std::span<float> row);
+  // Streaming: places in the prompt of the kept keys, [slots of that head].
+  std::span<uint32_t> PlacesOf(size_t layer, size_t head);
 
   const LoadedModel& model_;
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<EvictionPlan> eviction_;
   WorkspaceShape shape_;
   SessionOptions options_;
-  MemoryPlan plan_;
+  PlannedSchedule planned_;
   DecoderLayer layer_;
   Arena arena_;
   Workspace space_;
+  SpillFile spill_;                // the residual stream, where it is spilled
   KvSlots staging_;                // one layer; unused when in place
   std::vector<KvSlots> variants_;  // retained slots of each variant
   // Share of the probe's attention kept, [variants, layers, kv_heads].
@@ -109,6 +136,7 @@ class SessionImpl : public Session {
   std::vector<TokenId> rows_;   // prompt, then pseudo tokens
   std::vector<TokenId> probe_;  // the pseudo tokens, before they are appended
   size_t prompt_length_ = 0;
+  size_t kept_before_ = 0;  // keys of earlier chunks in the layer at hand
   size_t selected_ = 0;
   size_t appended_ = 0;  // generated tokens since the prompt
 };

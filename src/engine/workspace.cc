@@ -22,20 +22,20 @@ Result<std::vector<Workspace::Part>> Workspace::Layout(
   layer.attention_stride =
       AlignUp(DecoderLayer::AttentionScratch(config), Arena::kAlignment / 4);
 
-  // Only these two grow with the document; every other product is bounded by
+  // Only these grow with the document; every other product is bounded by
   // ModelConfig's limits.
   uint64_t rows_total = 0, residual_bytes = 0, kv_bytes, staging_bytes = 0;
   const KvSlots::Shape kv_shape{config.layers, config.kv_heads, config.head_dim,
-                                shape.kv_type()};
+                                shape.retained_type};
   const KvSlots::Shape staging_shape{1, config.kv_heads, config.head_dim,
-                                     shape.kv_type()};
+                                     shape.staging_type};
   const EvictionPlan& eviction = *shape.eviction;
   bool fits =
       CheckedAdd(shape.prompt_tokens, eviction.pseudo_rows, &rows_total) &&
       rows_total < uint64_t{1} << 32 &&
-      CheckedMul(rows_total, d * shape.residual_bytes_per_element(),
-                 &residual_bytes);
-  const size_t staging_rows[] = {static_cast<size_t>(rows_total)};
+      CheckedMul(shape.spilled() ? rows : shape.pass_rows(),
+                 d * shape.residual_bytes_per_element(), &residual_bytes);
+  const size_t staging_rows[] = {fits ? shape.staging_rows() : 0};
   fits = fits && KvSlots::Bytes(staging_shape, staging_rows, &staging_bytes);
   kv_bytes = 0;
   for (size_t v = 0; fits && v < eviction.variants.size(); ++v) {
@@ -47,45 +47,59 @@ Result<std::vector<Workspace::Part>> Workspace::Layout(
     return DoesNotFit("a prompt of " + std::to_string(shape.prompt_tokens) +
                       " tokens needs more memory than can be addressed");
 
+  // `decode`: how much of it is used when prefill is over.
   std::vector<Part> parts;
   const auto bytes = [&](const char* line, uint64_t size,
-                         std::span<std::byte>* span) {
-    parts.push_back({line, size, span, nullptr});
+                         std::span<std::byte>* span, uint64_t decode) {
+    parts.push_back({line, size, std::min(size, decode), span, nullptr});
   };
   const auto floats = [&](const char* line, uint64_t count,
-                          std::span<float>* span) {
-    parts.push_back({line, count * sizeof(float), nullptr, span});
+                          std::span<float>* span, uint64_t decode) {
+    parts.push_back({line, count * sizeof(float),
+                     std::min(count, decode) * sizeof(float), nullptr, span});
   };
-  bytes(shape.staged() ? "retained KV slots" : "KV cache", kv_bytes, &kv);
-  if (shape.staged()) bytes("staging KV, one layer", staging_bytes, &staging);
-  bytes("residual stream", residual_bytes, &residual);
+  const uint64_t threads = static_cast<uint64_t>(shape.threads);
+  bytes(shape.staged() ? "retained KV slots" : "KV cache", kv_bytes, &kv,
+        kv_bytes);
+  if (shape.streaming()) {
+    const uint64_t each =
+        config.layers * config.kv_heads * sizeof(uint32_t) * eviction.Largest();
+    bytes("retained KV slots", each, &places, 0);
+  }
+  if (shape.staged())
+    bytes("staging KV, one layer", staging_bytes, &staging, 0);
+  bytes(shape.spilled() ? "residual stream, one tile" : "residual stream",
+        residual_bytes, &residual, 0);
   bytes("packed layer weights", DecoderLayer::PackedBytes(config, gemm),
-        &packed);
-  floats("activations", rows * d, &layer.x);
-  floats("activations", rows * wide, &layer.a);
-  floats("activations", rows * wide, &layer.b);
-  floats("activations", rows * config.kv_width(), &layer.k);
-  floats("activations", rows * config.kv_width(), &layer.v);
-  floats("activations", rows * config.ffn_width, &layer.gate);
-  floats("activations", rows * config.ffn_width, &layer.up);
-  floats("activations", rows * config.rope.dims / 2, &layer.cos);
-  floats("activations", rows * config.rope.dims / 2, &layer.sin);
-  floats("activations",
-         static_cast<uint64_t>(shape.threads) * layer.attention_stride,
-         &layer.attention);
-  bytes("activations", gemm.ScratchBytes(), &layer.gemm);
-  bytes("activations", CeilDiv(longest, 32) * sizeof(kernels::BlockActivation),
-        &activation_blocks_);
-  floats("activations", d, &last_row);
-  floats("logits", config.vocab, &logits);
+        &packed, 0);
+  // Decoding uses the first row of each.
+  const auto activation = [&](uint64_t columns, std::span<float>* span) {
+    floats("activations", rows * columns, span, columns);
+  };
+  activation(d, &layer.x);
+  activation(wide, &layer.a);
+  activation(wide, &layer.b);
+  activation(config.kv_width(), &layer.k);
+  activation(config.kv_width(), &layer.v);
+  activation(config.ffn_width, &layer.gate);
+  activation(config.ffn_width, &layer.up);
+  activation(config.rope.dims / 2, &layer.cos);
+  activation(config.rope.dims / 2, &layer.sin);
+  const uint64_t attention = threads * layer.attention_stride;
+  floats("activations", attention, &layer.attention, attention);
+  bytes("activations", gemm.ScratchBytes(), &layer.gemm, 0);
+  const uint64_t blocks =
+      CeilDiv(longest, 32) * sizeof(kernels::BlockActivation);
+  bytes("activations", blocks, &activation_blocks_, blocks);
+  floats("activations", d, &last_row, 0);
+  floats("logits", config.vocab, &logits, config.vocab);
   if (shape.row_logits) {
     bytes("logits", gemm.PackedBytes({HeadColumns(config), config.width}),
-          &head_panel);
-    floats("logits", kLogitRows * uint64_t{config.vocab}, &row_logits);
+          &head_panel, 0);
+    floats("logits", kLogitRows * uint64_t{config.vocab}, &row_logits, 0);
   }
   if (shape.staged()) {
-    const uint64_t threads = static_cast<uint64_t>(shape.threads);
-    prompt_tokens_ = shape.prompt_tokens;
+    candidates_ = shape.candidates();
     kernel_stride_ =
         AlignUp(kernels::ProbeScoreScratch(
                     std::max({eviction.window_rows, eviction.pseudo_rows,
@@ -94,26 +108,29 @@ Result<std::vector<Workspace::Part>> Workspace::Layout(
                 Arena::kAlignment / sizeof(float));
     gram_floats_ =
         eviction.value_weighted ? config.head_dim * config.head_dim : size_t{0};
-    row_floats_ = eviction.value_weighted ? config.query_width() : size_t{0};
+    row_floats_ = eviction.value_weighted
+                      ? std::max(config.query_width(), config.head_dim)
+                      : config.head_dim;
     floats("scoring",
            (eviction.window_rows + eviction.pseudo_rows) *
                uint64_t{config.query_width()},
-           &probe_queries);
+           &probe_queries, 0);
     floats("scoring",
            eviction.column_sums ? config.kv_heads * shape.prompt_tokens : 0,
-           &column_sums);
-    floats("scoring", threads * 3 * shape.prompt_tokens, &scores_);
-    bytes("scoring", threads * shape.prompt_tokens * sizeof(uint32_t), &kept_);
-    floats("scoring", threads * kernel_stride_, &score_kernel_);
-    floats("scoring", threads * (gram_floats_ + row_floats_), &value_weights_);
+           &column_sums, 0);
+    floats("scoring", threads * 3 * candidates_, &scores_, 0);
+    bytes("scoring", threads * candidates_ * sizeof(uint32_t), &kept_, 0);
+    floats("scoring", threads * kernel_stride_, &score_kernel_, 0);
+    floats("scoring", threads * (gram_floats_ + row_floats_), &value_weights_,
+           0);
     if (eviction.variants.size() > 1)
-      floats("logits of variants", config.vocab, &prompt_logits);
+      floats("logits of variants", config.vocab, &prompt_logits, config.vocab);
   }
   return parts;
 }
 
 Workspace::Scoring Workspace::ScoringOf(int thread) const {
-  const size_t t = static_cast<size_t>(thread), n = prompt_tokens_;
+  const size_t t = static_cast<size_t>(thread), n = candidates_;
   Scoring scoring;
   scoring.raw = scores_.subspan((3 * t) * n, n);
   scoring.weighted = scores_.subspan((3 * t + 1) * n, n);
@@ -136,8 +153,9 @@ Result<std::vector<MemoryPart>> Workspace::Plan(const ModelConfig& config,
   std::vector<MemoryPart> lines;
   for (const Part& part : parts) {
     if (lines.empty() || lines.back().name != part.plan_line)
-      lines.push_back({part.plan_line, 0, /*in_arena=*/true});
-    lines.back().bytes += Arena::CarvedBytes(part.bytes);
+      lines.push_back({part.plan_line, 0, 0, /*in_arena=*/true});
+    lines.back().prefill += Arena::CarvedBytes(part.bytes);
+    lines.back().decode += Arena::CarvedBytes(part.decode_bytes);
   }
   return lines;
 }
@@ -156,11 +174,22 @@ Result<Arena> Workspace::Carve(const ModelConfig& config, const Gemm& gemm,
       *part.bytes_span = arena.Carve<std::byte>(part.bytes);
     else
       *part.float_span = arena.Carve<float>(part.bytes / sizeof(float));
+    const std::span<std::byte> span =
+        part.bytes_span != nullptr ? *part.bytes_span
+                                   : std::as_writable_bytes(*part.float_span);
+    if (span.size() != part.bytes)
+      return Internal("the arena is smaller than its plan");
+    if (part.decode_bytes < part.bytes)
+      prefill_only_.push_back(span.subspan(part.decode_bytes));
   }
   layer.activations = {
       reinterpret_cast<kernels::BlockActivation*>(activation_blocks_.data()),
       activation_blocks_.size() / sizeof(kernels::BlockActivation)};
   return arena;
+}
+
+void Workspace::ReleasePrefill() {
+  for (const std::span<std::byte> span : prefill_only_) Arena::Release(span);
 }
 
 }  // namespace dapple

@@ -6,10 +6,12 @@
 #include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/convert.h"
+#include "kernels/kv_rows.h"
 #include "kernels/norm.h"
 #include "kernels/probe_score.h"
 #include "kernels/rope.h"
 #include "model/mat_vec.h"
+#include "util/mmap_file.h"
 
 namespace dapple {
 namespace {
@@ -53,7 +55,8 @@ size_t DecoderLayer::AttentionScratch(const ModelConfig& config) {
 }
 
 PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
-                               std::span<std::byte> memory) const {
+                               std::span<std::byte> memory,
+                               bool release) const {
   PackedLayer packed;
   const std::pair<const WeightMatrix*, std::span<std::byte>*> parts[] = {
       {&weights.query, &packed.query}, {&weights.key, &packed.key},
@@ -65,6 +68,7 @@ PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
     *span = memory.subspan(offset, gemm.PackedBytes(ShapeOf(*w)));
     offset += span->size();
     gemm.Pack(*w, *span, parallel_);
+    if (release) ReleasePages(PagesOf(*w));
   }
   return packed;
 }
@@ -72,7 +76,7 @@ PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
 void DecoderLayer::StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
                            const LayerScratch& scratch) const {
   const size_t head_dim = config_.head_dim;
-  const size_t row_bytes = KvRowBytes(kv_type_, head_dim);
+  const size_t row_bytes = KvRowBytes(staging_type_, head_dim);
   ForRowBlocks(parallel_, rows, [&](size_t first, size_t count) {
     for (size_t row = first; row < first + count; ++row) {
       for (size_t head = 0; head < config_.kv_heads; ++head) {
@@ -80,15 +84,10 @@ void DecoderLayer::StoreKv(std::span<const KvRun> kv, size_t slot, size_t rows,
         const size_t to = (slot + row) * row_bytes;
         std::byte* key = kv[head].keys + to;
         std::byte* value = kv[head].values + to;
-        if (kv_type_ == KvType::kF16) {
-          kernels::ToF16(&scratch.k[from], head_dim,
-                         reinterpret_cast<F16*>(key));
-          kernels::ToF16(&scratch.v[from], head_dim,
-                         reinterpret_cast<F16*>(value));
-        } else {
-          std::memcpy(key, &scratch.k[from], row_bytes);
-          std::memcpy(value, &scratch.v[from], row_bytes);
-        }
+        kernels::StoreKvRows(staging_type_, &scratch.k[from], head_dim, 1,
+                             head_dim, key);
+        kernels::StoreKvRows(staging_type_, &scratch.v[from], head_dim, 1,
+                             head_dim, value);
       }
     }
   });
@@ -145,19 +144,9 @@ void DecoderLayer::AttendTile(const kernels::AttentionParams& params,
     const size_t count = std::min(block, rows - row);
     const size_t offset = row * stride + head * group * head_dim;
     float* work = &scratch.attention[thread * scratch.attention_stride];
-    const auto attend = [&](auto view) {
-      kernels::PrefillAttention(view, q + offset, stride, count, group,
-                                first + row, params, work, out + offset,
-                                stride);
-    };
-    if (kv_type_ == KvType::kF16)
-      attend(kernels::KvHeadView<F16>{
-          reinterpret_cast<const F16*>(kv[head].keys),
-          reinterpret_cast<const F16*>(kv[head].values), head_dim});
-    else
-      attend(kernels::KvHeadView<float>{
-          reinterpret_cast<const float*>(kv[head].keys),
-          reinterpret_cast<const float*>(kv[head].values), head_dim});
+    kernels::PrefillAttention(
+        {staging_type_, kv[head].keys, kv[head].values, head_dim}, q + offset,
+        stride, count, group, first + row, params, work, out + offset, stride);
   });
 }
 
@@ -180,17 +169,12 @@ void DecoderLayer::CaptureProbe(const kernels::AttentionParams& params,
     float* sums = &probe.column_sums[head * probe.prompt];
     float* work = &probe.score_scratch[thread * probe.score_stride];
     for (size_t row = 0; row < prompt_rows; row += block) {
-      const auto add = [&](const auto* keys) {
-        kernels::AddProbeScores(
-            keys, head_dim, q + row * stride + head * group * head_dim, stride,
-            std::min(block, prompt_rows - row), group, first + row,
-            std::min(probe.prompt, first + row + block), params, 1.0f, work,
-            sums);
-      };
-      if (kv_type_ == KvType::kF16)
-        add(reinterpret_cast<const F16*>(kv[head].keys));
-      else
-        add(reinterpret_cast<const float*>(kv[head].keys));
+      kernels::AddProbeScores(staging_type_, kv[head].keys, head_dim,
+                              q + row * stride + head * group * head_dim,
+                              stride, std::min(block, prompt_rows - row), group,
+                              first + row,
+                              std::min(probe.prompt, first + row + block),
+                              params, 1.0f, work, sums);
     }
   });
 }
@@ -307,22 +291,14 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
     const float* q = &s.b[head * group * head_dim];
     float* out = &s.a[head * group * head_dim];
     float* work = &s.attention[thread * s.attention_stride];
-    if (kv_type_ == KvType::kF16) {
-      F16* keys = reinterpret_cast<F16*>(kv[head].keys);
-      F16* values = reinterpret_cast<F16*>(kv[head].values);
-      kernels::ToF16(key, head_dim, keys + slot * head_dim);
-      kernels::ToF16(value, head_dim, values + slot * head_dim);
-      kernels::DecodeAttention(kernels::KvHeadView<F16>{keys, values, head_dim},
-                               q, group, visible, attention, work, out);
-    } else {
-      float* keys = reinterpret_cast<float*>(kv[head].keys);
-      float* values = reinterpret_cast<float*>(kv[head].values);
-      std::copy_n(key, head_dim, keys + slot * head_dim);
-      std::copy_n(value, head_dim, values + slot * head_dim);
-      kernels::DecodeAttention(
-          kernels::KvHeadView<float>{keys, values, head_dim}, q, group, visible,
-          attention, work, out);
-    }
+    const KvType type = slots.shape().type;
+    const size_t row_bytes = slots.shape().RowBytes();
+    kernels::StoreKvRows(type, key, head_dim, 1, head_dim,
+                         kv[head].keys + slot * row_bytes);
+    kernels::StoreKvRows(type, value, head_dim, 1, head_dim,
+                         kv[head].values + slot * row_bytes);
+    kernels::DecodeAttention({type, kv[head].keys, kv[head].values, head_dim},
+                             q, group, visible, attention, work, out);
   });
   const MatVecOutput output[] = {{&weights.output, s.b.data()}};
   MatVec(output, s.a.data(), exact_, s.activations, parallel_);

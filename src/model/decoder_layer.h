@@ -62,11 +62,11 @@ struct PackedLayer {
 class DecoderLayer {
  public:
   DecoderLayer(const ModelConfig& config, const LayerRopes& ropes,
-               const Parallel& parallel, KvType kv_type, bool exact)
+               const Parallel& parallel, KvType staging_type, bool exact)
       : config_(config),
         ropes_(ropes),
         parallel_(parallel),
-        kv_type_(kv_type),
+        staging_type_(staging_type),
         exact_(exact) {}
 
   // Bytes that Pack needs for any layer.
@@ -76,9 +76,10 @@ class DecoderLayer {
   // Floats of attention scratch a thread.
   static size_t AttentionScratch(const ModelConfig& config);
 
-  // Prepares a layer's weights for Prefill; `memory` has PackedBytes.
+  // Prepares a layer's weights for Prefill; `memory` has PackedBytes. With
+  // `release`, the pages of each matrix are given back once it is packed.
   PackedLayer Pack(const LayerWeights& weights, const Gemm& gemm,
-                   std::span<std::byte> memory) const;
+                   std::span<std::byte> memory, bool release) const;
 
   // Consecutive rows of a prefill pass. Slots count keys in the staging: those
   // that a pass begins with, then one a row.
@@ -133,8 +134,8 @@ class DecoderLayer {
   const ModelConfig& config_;
   const LayerRopes ropes_;
   const Parallel& parallel_;
-  KvType kv_type_;
-  bool exact_;  // float activations everywhere (Compute::kF32)
+  KvType staging_type_;  // of Prefill's runs
+  bool exact_;           // float activations everywhere (Compute::kF32)
 };
 
 }  // namespace dapple

@@ -39,7 +39,17 @@ struct LayerWeights {
   WeightMatrix gate;                           // [ffn_width, width]
   WeightMatrix up;                             // [ffn_width, width]
   WeightMatrix down;                           // [width, ffn_width]
+
+  // Every matrix there is.
+  std::array<const WeightMatrix*, 7> Matrices() const {
+    return {&query, &key, &value, &output, &gate, &up, &down};
+  }
 };
+
+// A matrix's bytes in the mapped file.
+inline std::span<const std::byte> PagesOf(const WeightMatrix& w) {
+  return {w.data, w.row_bytes * w.n};
+}
 
 class ModelWeights {
  public:

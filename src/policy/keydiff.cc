@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/convert.h"
+#include "kernels/kv_rows.h"
 #include "policy/policy.h"
 
 namespace dapple {
@@ -34,10 +34,10 @@ class KeyDiffPolicy : public Policy {
  private:
   // Key j as floats; its length, never 0.
   static double Load(const HeadView& head, size_t j, float* key) {
-    if (head.keys != nullptr)
-      kernels::ToFloat(head.keys + j * head.head_dim, head.head_dim, key);
-    else
-      std::copy_n(head.keys_f32 + j * head.head_dim, head.head_dim, key);
+    const auto* rows = static_cast<const std::byte*>(head.keys);
+    kernels::LoadKvRows(head.key_type,
+                        rows + j * KvRowBytes(head.key_type, head.head_dim), 1,
+                        head.head_dim, key, head.head_dim);
     double squares = 0;
     for (size_t i = 0; i < head.head_dim; ++i)
       squares += static_cast<double>(key[i]) * key[i];

@@ -11,16 +11,10 @@ void MeanAttention(const HeadView& head, const ProbeRows& probe,
   if (probe.rows == 0) return;
   const float weight = 1.0f / static_cast<float>(probe.rows * head.group);
   const size_t scored = std::min(scores.size(), head.length);
-  const auto add = [&](const auto* keys) {
-    kernels::AddProbeScores(keys, head.head_dim, probe.queries, probe.stride,
-                            probe.rows, head.group, probe.first, scored,
-                            head.attention, weight, head.scratch.data(),
-                            scores.data());
-  };
-  if (head.keys != nullptr)
-    add(head.keys);
-  else
-    add(head.keys_f32);
+  kernels::AddProbeScores(head.key_type, head.keys, head.head_dim,
+                          probe.queries, probe.stride, probe.rows, head.group,
+                          probe.first, scored, head.attention, weight,
+                          head.scratch.data(), scores.data());
 }
 
 }  // namespace dapple

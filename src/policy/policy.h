@@ -14,7 +14,7 @@
 
 #include "dapple/eviction.h"
 #include "kernels/attention_params.h"
-#include "util/half.h"
+#include "util/kv_row.h"
 
 namespace dapple {
 
@@ -34,10 +34,9 @@ struct HeadView {
   size_t head_dim = 0;
   size_t group = 0;  // query heads of this KV head
   kernels::AttentionParams attention;
-  // Keys [>= L, head_dim]: exactly one of the two is set. The probe's own keys
-  // follow the prompt's.
-  const F16* keys = nullptr;
-  const float* keys_f32 = nullptr;
+  // At least L rows (util/kv_row.h): the probe's own keys follow the prompt's.
+  KvType key_type = KvType::kF16;
+  const void* keys = nullptr;
   ProbeRows pseudo;  // the pseudo tokens, at positions L …
   ProbeRows window;  // the newest prompt rows, up to position L - 1
   // Σ over every prompt row of its attention to each key: [L]. Only for

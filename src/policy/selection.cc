@@ -28,6 +28,24 @@ void MaxPool(std::span<const float> in, size_t width, std::span<float> out) {
   }
 }
 
+void MaxPool(std::span<const float> in, std::span<const uint32_t> places,
+             size_t next, size_t width, std::span<float> out) {
+  const auto place = [&](size_t i) {
+    return i < places.size() ? size_t{places[i]} : next + i - places.size();
+  };
+  const size_t half = width / 2;
+  size_t begin = 0, end = 0;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const size_t at = place(i);
+    while (place(begin) + half < at) ++begin;
+    while (end < in.size() && place(end) <= at + half) ++end;
+    float largest = Comparable(in[begin]);
+    for (size_t j = begin + 1; j < end; ++j)
+      largest = std::max(largest, Comparable(in[j]));
+    out[i] = largest;
+  }
+}
+
 size_t SelectTop(std::span<const float> scores, size_t keep, const Pins& pins,
                  std::span<float> work, std::span<uint32_t> kept) {
   const size_t n = scores.size();

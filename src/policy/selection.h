@@ -14,6 +14,11 @@ namespace dapple {
 // aliased; width odd. A probe lights up the start of an answer's span: pooling
 // takes its neighbours along (DAPQ.md).
 void MaxPool(std::span<const float> in, size_t width, std::span<float> out);
+// The same for keys that are not neighbours in the prompt: key i stands at
+// places[i] (ascending), keys past its end at next, next + 1, …; only keys
+// within width/2 places lend their scores.
+void MaxPool(std::span<const float> in, std::span<const uint32_t> places,
+             size_t next, size_t width, std::span<float> out);
 
 // The indices of `keep` keys of scores [n], ascending, written to kept
 // [keep]; returns how many: min(keep, n). Pinned keys first (the last ones

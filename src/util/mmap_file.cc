@@ -71,11 +71,11 @@ Result<MmapFile> MmapFile::Open(const std::string& path) {
   return file;
 }
 
-void MmapFile::WillNeed(std::span<const std::byte> part) const {
+void ReadAheadPages(std::span<const std::byte> part) {
   Advise(part, MADV_WILLNEED, /*inside=*/false);
 }
 
-void MmapFile::DontNeed(std::span<const std::byte> part) const {
+void ReleasePages(std::span<const std::byte> part) {
   Advise(part, MADV_DONTNEED, /*inside=*/true);
 }
 

@@ -29,16 +29,17 @@ class MmapFile {
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-  // Starts reading these pages in the background.
-  void WillNeed(std::span<const std::byte> part) const;
-  // Drops the pages wholly inside `part` from this process.
-  void DontNeed(std::span<const std::byte> part) const;
-
  private:
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
+
+// For any part of a mapped file. Starts reading its pages in the background.
+void ReadAheadPages(std::span<const std::byte> part);
+// Takes the pages wholly inside `part` out of this process's resident set.
+// They stay in the system's page cache as long as it has room.
+void ReleasePages(std::span<const std::byte> part);
 
 }  // namespace dapple
 

@@ -44,7 +44,7 @@ class ScriptedSession : public Session {
     Say();
     return Status::Ok();
   }
-  const MemoryPlan& plan() const override { return plan_; }
+  const PlannedSchedule& planned() const override { return planned_; }
   KeptReport Kept() const override { return {}; }
 
  private:
@@ -60,7 +60,7 @@ class ScriptedSession : public Session {
   std::vector<std::vector<TokenId>> script_;
   std::vector<float> logits_;
   size_t variant_ = 0, at_ = 0;
-  MemoryPlan plan_;
+  PlannedSchedule planned_;
 };
 
 NeedleAnswer Answer(const std::string& says,
@@ -138,8 +138,8 @@ class ScriptedEngine : public Engine {
   size_t vocab() const override { return tokenizer_.vocab_size(); }
   int threads() const override { return 1; }
   std::string gemm_backend() const override { return "none"; }
-  Result<MemoryPlan> Plan(const SessionOptions&) const override {
-    return MemoryPlan();
+  Result<PlanReport> Plan(const SessionOptions&) const override {
+    return PlanReport();
   }
   Result<std::unique_ptr<Session>> NewSession(
       const SessionOptions& options) override {

@@ -32,10 +32,10 @@ TEST_CASE("a mapped file shows its bytes, also after moves and advice") {
   MmapFile moved(std::move(file));
   CHECK(file.bytes().empty());  // NOLINT: the moved-from state is defined
   // Advice at odd places must not change what is read.
-  moved.WillNeed(moved.bytes().subspan(1, 70000));
-  moved.DontNeed(moved.bytes().subspan(5, 140001));
-  moved.DontNeed(moved.bytes());
-  moved.WillNeed({});
+  ReadAheadPages(moved.bytes().subspan(1, 70000));
+  ReleasePages(moved.bytes().subspan(5, 140001));
+  ReleasePages(moved.bytes());
+  ReadAheadPages({});
   CHECK(Text(moved) == bytes);
 }
 

@@ -38,6 +38,7 @@ Result<GenerationReport> RunAsk(const Options& options) {
   task.lead_in = options.lead_in;
   task.beyond_context = options.model.beyond_context;
   task.eviction = options.eviction;
+  task.memory = options.model.memory;
   task.eviction.seed = options.generation.sampler.seed;
   DAPPLE_ASSIGN_OR_RETURN(
       task.prompt, EncodeChat(engine->tokenizer(),

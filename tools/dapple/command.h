@@ -20,6 +20,7 @@ enum ExitCode {
   kExitOk = 0,
   kExitFailure = 1,        // bad input, I/O error
   kExitUsage = 2,          // the command line makes no sense
+  kExitDoesNotFit = 3,     // memory, context or disk would not suffice
   kExitInterrupted = 130,  // SIGINT, as shells report it
 };
 
@@ -29,6 +30,7 @@ void AddConvert(CLI::App& root, Run& run);
 void AddEval(CLI::App& root, Run& run);
 void AddGenerate(CLI::App& root, Run& run);
 void AddInspect(CLI::App& root, Run& run);
+void AddPlan(CLI::App& root, Run& run);
 void AddSummarize(CLI::App& root, Run& run);
 void AddTokenize(CLI::App& root, Run& run);
 

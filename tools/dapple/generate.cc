@@ -55,6 +55,7 @@ Result<GenerationReport> RunGenerate(const Options& options) {
   task.lead_in = options.lead_in;
   task.beyond_context = options.model.beyond_context;
   task.eviction = options.eviction;
+  task.memory = options.model.memory;
   task.eviction.seed = options.generation.sampler.seed;
   if (options.chat || (!options.raw && SupportsChat(tokenizer))) {
     DAPPLE_ASSIGN_OR_RETURN(

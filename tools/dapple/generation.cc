@@ -57,6 +57,9 @@ nlohmann::ordered_json ToJson(const Engine& engine, const GenerationTask& task,
       PerSecond(report.generated_tokens, report.decode_s);
   json["planned_bytes"] = report.planned_bytes;
   json["arena_bytes"] = report.arena_bytes;
+  json["schedule"] = std::string(NameOf(report.schedule));
+  json["weights"] = std::string(NameOf(report.weights));
+  json["kv"] = std::string(NameOf(report.kv));
   json["peak_rss_bytes"] = report.peak_rss_bytes;
   std::vector<size_t> kept_tokens;
   std::vector<double> coverage;
@@ -267,10 +270,21 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
         session_options.on_full == SessionOptions::OnFull::kStop
             ? "generation stops"
             : "the oldest generated token is dropped for each new one");
+  std::string cap_source;
+  DAPPLE_RETURN_IF_ERROR(
+      task.memory.Apply(&session_options.memory, &cap_source));
+  if (!options.quiet) {
+    DAPPLE_ASSIGN_OR_RETURN(const PlanReport plan,
+                            engine.Plan(session_options));
+    PrintPlan(plan, cap_source, stderr);
+  }
   DAPPLE_ASSIGN_OR_RETURN(const auto session,
                           engine.NewSession(session_options));
   report.planned_bytes = session->plan().TotalBytes();
   report.arena_bytes = session->plan().ArenaBytes();
+  report.schedule = session->planned().schedule;
+  report.weights = session->planned().weights;
+  report.kv = session->planned().kv;
 
   Output output(!options.json);
   Progress progress(options.progress, options.quiet);

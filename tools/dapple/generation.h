@@ -21,6 +21,7 @@ struct GenerationTask {
   bool beyond_context = false;
   bool summary = false;  // cautions about summaries apply
   EvictionFlags eviction;
+  MemoryFlags memory;
 };
 
 struct GenerationReport {
@@ -33,6 +34,9 @@ struct GenerationReport {
   uint64_t planned_bytes = 0;
   uint64_t arena_bytes = 0;
   uint64_t peak_rss_bytes = 0;
+  Schedule schedule = Schedule::kExact;
+  Residency weights = Residency::kResident;
+  KvPrecision kv = KvPrecision::kF16;
   KeptReport kept;
 };
 

@@ -20,7 +20,8 @@ constexpr const char* kEmbeddedModel = "dapple-40m-q8_0.gguf";
 int Fail(const Status& status) {
   if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
   std::fprintf(stderr, "dapple: %s\n", status.message().c_str());
-  return kExitFailure;
+  return status.code() == StatusCode::kDoesNotFit ? kExitDoesNotFit
+                                                   : kExitFailure;
 }
 
 Result<std::string> ReadFile(const std::string& path) {

@@ -31,23 +31,31 @@ void ModelOptions::AddTo(CLI::App& command) {
       ->type_name("N");
   command.add_flag("--beyond-context", beyond_context,
                    "allow prompts longer than the model was trained for");
+  memory.AddTo(command);
 }
 
-Result<std::unique_ptr<Engine>> ModelOptions::Open() const {
-  return Open(compute == "f32" ? Compute::kF32 : Compute::kDefault);
-}
-
-Result<std::unique_ptr<Engine>> ModelOptions::Open(
-    Compute kind, bool bf16_rope_frequencies) const {
+Result<EngineOptions> ModelOptions::Resolve() const {
   EngineOptions options;
   options.model_path = model.empty() ? DefaultModelPath() : model;
   if (options.model_path.empty())
     return InvalidArgument(
         "no model: the embedded one was not found, name one with -m FILE");
   options.threads = threads;
-  options.compute = kind;
+  options.compute = compute == "f32" ? Compute::kF32 : Compute::kDefault;
   options.gemm = gemm;
   options.tile_rows = tile_rows;
+  return options;
+}
+
+Result<std::unique_ptr<Engine>> ModelOptions::Open() const {
+  DAPPLE_ASSIGN_OR_RETURN(const EngineOptions options, Resolve());
+  return Engine::Open(options);
+}
+
+Result<std::unique_ptr<Engine>> ModelOptions::Open(
+    Compute kind, bool bf16_rope_frequencies) const {
+  DAPPLE_ASSIGN_OR_RETURN(EngineOptions options, Resolve());
+  options.compute = kind;
   options.bf16_rope_frequencies = bf16_rope_frequencies;
   return Engine::Open(options);
 }

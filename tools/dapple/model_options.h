@@ -8,6 +8,7 @@
 
 #include "dapple/engine.h"
 #include "dapple/sampler.h"
+#include "memory_flags.h"
 
 namespace dapple::tool {
 
@@ -18,9 +19,12 @@ struct ModelOptions {
   std::string gemm = "auto";
   size_t tile_rows = 0;
   bool beyond_context = false;
+  MemoryFlags memory;
 
   void AddTo(CLI::App& command);
-  // kInvalidArgument when no model was named and there is no embedded one.
+  // What these options come to. kInvalidArgument when no model was named and
+  // there is no embedded one.
+  Result<EngineOptions> Resolve() const;
   Result<std::unique_ptr<Engine>> Open() const;
   Result<std::unique_ptr<Engine>> Open(
       Compute kind, bool bf16_rope_frequencies = false) const;

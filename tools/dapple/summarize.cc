@@ -37,6 +37,7 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
   task.file = file;
   task.beyond_context = options.model.beyond_context;
   task.eviction = options.eviction;
+  task.memory = options.model.memory;
   task.eviction.seed = options.generation.sampler.seed;
   task.summary = true;
   DAPPLE_ASSIGN_OR_RETURN(
