@@ -122,13 +122,6 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   }
   prompt_length_ = prompt.size();
   std::fill(coverage_.begin(), coverage_.end(), 1.0f);
-  if (shape_.spilled() && !spill_.open()) {
-    DAPPLE_ASSIGN_OR_RETURN(
-        spill_,
-        SpillFile::Create(options_.memory.spill_folder,
-                          uint64_t{shape_.pass_rows()} * model_.config.width *
-                              shape_.residual_bytes_per_element()));
-  }
   Status status;
   model_.parallel.Region([&] {
     const size_t length = prompt_length_;
@@ -143,7 +136,6 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
                            &progress);
     }
   });
-  spill_ = SpillFile();
   space_.ReleasePrefill();
   if (!status.ok()) {
     prompt_length_ = 0;

@@ -61,6 +61,12 @@ Result<std::unique_ptr<Session>> SessionImpl::Create(
     const size_t rows[] = {session->shape_.staging_rows()};
     session->staging_ = KvSlots(slots, rows, space.staging);
   }
+  if (shape.spilled()) {
+    DAPPLE_ASSIGN_OR_RETURN(
+        session->spill_,
+        SpillFile::Create(options.memory.spill_folder,
+                          session->planned_.plan.spill_bytes));
+  }
   return std::unique_ptr<Session>(std::move(session));
 }
 
