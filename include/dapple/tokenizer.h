@@ -1,14 +1,16 @@
 // Tokenizer: text to token ids and back, as the model file says.
 //
 // Built from a GGUF vocabulary (tokenizer.ggml.* keys). "llama" vocabularies
-// are handed to the sentencepiece library as a hand-encoded ModelProto. Special
-// (control and user-defined) tokens are split off first, longest match first.
+// are handed to the sentencepiece library as a hand-encoded ModelProto; "gpt2"
+// ones are byte-level BPE of our own. Special (control and user-defined) tokens
+// are split off first, longest match first.
 // Owns the processor; thread-compatible: const methods may run concurrently.
 #ifndef DAPPLE_TOKENIZER_H_
 #define DAPPLE_TOKENIZER_H_
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +22,13 @@ namespace dapple {
 class GgufFile;
 
 using TokenId = int32_t;
+
+// Bytes [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+  bool operator==(const TextRange&) const = default;
+};
 
 class Tokenizer {
  public:
@@ -38,8 +47,14 @@ class Tokenizer {
     // added only there. A chat turn's text that follows a control token is
     // encoded as the model's own trainer did (see the .cc).
     bool add_space_prefix = true;
+    bool add_eos = false;  // only where the model file wants an eos
+    // With parse_special: sorted, disjoint parts of the text in which names of
+    // special tokens are plain text, even where they reach beyond the part.
+    std::span<const TextRange> plain = {};
   };
-  // `text` must be valid UTF-8: kInvalidArgument with the byte offset if not.
+  // Byte-level vocabularies take any bytes and give them back (if they have a
+  // token for each); for others
+  // `text` must be UTF-8: kInvalidArgument with the byte offset if not.
   virtual Result<std::vector<TokenId>> Encode(
       std::string_view text, const EncodeOptions& options) const = 0;
 
@@ -54,13 +69,23 @@ class Tokenizer {
   virtual TokenId bos() const = 0;  // -1: none
   virtual TokenId eos() const = 0;  // -1: none
   virtual bool adds_bos() const = 0;
+  virtual bool adds_eos() const { return false; }
+  // Whether a text that starts a sequence gets a space in front.
+  virtual bool adds_space_prefix() const { return false; }
   // eos, eot and the like: ids that end a generation.
   virtual const std::vector<TokenId>& end_ids() const = 0;
+  // Control tokens, and others that no plain text may yield.
   virtual bool IsControl(TokenId id) const = 0;
   // The id whose whole text is exactly `text`, or -1.
   virtual TokenId FindPiece(std::string_view text) const = 0;
   // Heap bytes held, for the memory plan (estimate, documented in the .cc).
   virtual size_t MemoryBytes() const = 0;
+
+  // tokenizer.chat_template, a Jinja text of the model file's; "": none.
+  const std::string& chat_template() const { return chat_template_; }
+
+ private:
+  std::string chat_template_;
 };
 
 // Streaming decode: holds back the bytes of an unfinished UTF-8 character, so

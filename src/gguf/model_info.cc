@@ -178,11 +178,11 @@ class Inspector {
                          " is not supported (supported: " +
                          ArchitectureNames() + ")");
     }
-    if (info_.tokenizer.model != "llama") {
+    if (info_.tokenizer.model != "llama" && info_.tokenizer.model != "gpt2") {
       Obstacle(info_.tokenizer.model.empty()
                    ? "it has no tokenizer"
                    : "tokenizer " + Quoted(info_.tokenizer.model) +
-                         " is not supported (llama is)");
+                         " is not supported (llama and gpt2 are)");
     }
     if (info_.tensors.empty()) {
       Obstacle("it has no tensors: a vocabulary alone");

@@ -77,7 +77,7 @@ void SortUnique(auto* values) {
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> SentencepieceTokenizer::Create(
-    Vocabulary vocabulary) {
+    const Vocabulary& vocabulary) {
   std::unique_ptr<SentencepieceTokenizer> tokenizer(new SentencepieceTokenizer);
   DAPPLE_RETURN_IF_ERROR(tokenizer->Load(vocabulary));
   tokenizer->FindSpecials(vocabulary);
@@ -89,11 +89,13 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
   path_ = vocabulary.path;
   bos_ = vocabulary.bos;
   eos_ = vocabulary.eos;
-  add_bos_ = vocabulary.add_bos;
-  add_space_prefix_ = vocabulary.add_space_prefix;
+  add_bos_ = vocabulary.add_bos.value_or(true);
+  add_eos_ = vocabulary.add_eos.value_or(false);
+  add_space_prefix_ = vocabulary.add_space_prefix.value_or(true);
   const size_t count = vocabulary.pieces.size();
   size_t text_bytes = 0;
-  for (const std::string& piece : vocabulary.pieces) text_bytes += piece.size();
+  for (const std::string_view piece : vocabulary.pieces)
+    text_bytes += piece.size();
   if (text_bytes >= size_t{1} << 30)
     return Corrupt(path_ + ": the vocabulary is too large");
 
@@ -111,7 +113,7 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
   kinds_.reserve(count);
   offsets_.push_back(0);
   for (size_t i = 0; i < count; ++i) {
-    const std::string& piece = vocabulary.pieces[i];
+    const std::string_view piece = vocabulary.pieces[i];
     const float score = vocabulary.scores[i];
     const TokenType type = vocabulary.types[i];
     if (static_cast<TokenId>(i) == unknown) {
@@ -134,7 +136,7 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
       kinds_.push_back(Kind::kByte);
       texts_.push_back(static_cast<char>(value));
     } else {
-      if (piece.find('\0') != std::string::npos) {
+      if (piece.find('\0') != piece.npos) {
         // The library keeps user-defined pieces as C strings.
         return Corrupt(path_ + ": token " + std::to_string(i) +
                        " has a zero byte");
@@ -173,20 +175,15 @@ Status SentencepieceTokenizer::Hand(const std::string& model_proto) {
 }
 
 void SentencepieceTokenizer::FindSpecials(const Vocabulary& vocabulary) {
-  for (const TokenId id : {vocabulary.eos, vocabulary.eot})
+  for (const TokenId id : {vocabulary.eos, vocabulary.eot, vocabulary.eom})
     if (id >= 0) end_ids_.push_back(id);
   for (size_t i = 0; i < kinds_.size(); ++i) {
     if (kinds_[i] != Kind::kControl) continue;
     const TokenId id = static_cast<TokenId>(i);
     if (EndsTurn(Text(id))) end_ids_.push_back(id);
-    specials_[static_cast<unsigned char>(Text(id)[0])].push_back(id);
+    specials_.Add(Text(id), id, SpecialFlags(vocabulary, id));
   }
   SortUnique(&end_ids_);
-  for (std::vector<TokenId>& ids : specials_) {
-    std::ranges::stable_sort(ids, [this](TokenId a, TokenId b) {
-      return Text(a).size() > Text(b).size();
-    });
-  }
 }
 
 // Why cutting there changes nothing: BPE only ever joins neighbours into a
@@ -272,12 +269,6 @@ Status SentencepieceTokenizer::EncodePlain(std::string_view text,
   return Status::Ok();
 }
 
-TokenId SentencepieceTokenizer::SpecialAt(std::string_view text) const {
-  for (const TokenId id : specials_[static_cast<unsigned char>(text[0])])
-    if (text.starts_with(Text(id))) return id;
-  return -1;
-}
-
 Result<std::vector<TokenId>> SentencepieceTokenizer::Encode(
     std::string_view text, const EncodeOptions& options) const {
   size_t bad = 0;
@@ -291,21 +282,17 @@ Result<std::vector<TokenId>> SentencepieceTokenizer::Encode(
   // no special token comes before it: text after one follows a token already.
   bool space_prefix = options.add_space_prefix && add_space_prefix_;
   try {
-    size_t plain = 0;  // where the text not yet encoded begins
-    for (size_t at = 0; options.parse_special && at < text.size();) {
-      const TokenId id = SpecialAt(text.substr(at));
-      if (id < 0) {
-        ++at;
-        continue;
-      }
-      DAPPLE_RETURN_IF_ERROR(
-          EncodePlain(text.substr(plain, at - plain), space_prefix, &ids));
-      ids.push_back(id);
+    size_t done = 0;
+    while (const auto match = specials_.Next(text, done, options.parse_special,
+                                             options.plain)) {
+      DAPPLE_RETURN_IF_ERROR(EncodePlain(text.substr(done, match->begin - done),
+                                         space_prefix, &ids));
+      ids.push_back(match->id);
       space_prefix = false;
-      at += Text(id).size();
-      plain = at;
+      done = match->end;
     }
-    DAPPLE_RETURN_IF_ERROR(EncodePlain(text.substr(plain), space_prefix, &ids));
+    DAPPLE_RETURN_IF_ERROR(EncodePlain(text.substr(done), space_prefix, &ids));
+    if (options.add_eos && adds_eos()) ids.push_back(eos_);
   } catch (const std::exception& error) {
     return Internal(path_ + ": " + error.what());
   }
@@ -365,7 +352,8 @@ TokenId SentencepieceTokenizer::FindPiece(std::string_view text) const {
 size_t SentencepieceTokenizer::MemoryBytes() const {
   constexpr size_t kBytesAPiece = 208;
   constexpr size_t kFixed = 64 * 1024;  // one part of a text being encoded
-  return kFixed + kinds_.size() * kBytesAPiece + texts_.capacity();
+  return kFixed + kinds_.size() * kBytesAPiece + texts_.capacity() +
+         specials_.MemoryBytes();
 }
 
 }  // namespace dapple

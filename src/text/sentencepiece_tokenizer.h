@@ -12,13 +12,13 @@
 
 #include <sentencepiece_processor.h>
 
-#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "dapple/tokenizer.h"
+#include "text/added_tokens.h"
 #include "text/vocabulary.h"
 
 namespace dapple {
@@ -26,7 +26,8 @@ namespace dapple {
 class SentencepieceTokenizer final : public Tokenizer {
  public:
   // kCorrupt, naming vocabulary.path, when the pieces contradict each other.
-  static Result<std::unique_ptr<Tokenizer>> Create(Vocabulary vocabulary);
+  static Result<std::unique_ptr<Tokenizer>> Create(
+      const Vocabulary& vocabulary);
 
   Result<std::vector<TokenId>> Encode(
       std::string_view text, const EncodeOptions& options) const override;
@@ -37,6 +38,8 @@ class SentencepieceTokenizer final : public Tokenizer {
   TokenId bos() const override { return bos_; }
   TokenId eos() const override { return eos_; }
   bool adds_bos() const override { return add_bos_ && bos_ >= 0; }
+  bool adds_eos() const override { return add_eos_ && eos_ >= 0; }
+  bool adds_space_prefix() const override { return add_space_prefix_; }
   const std::vector<TokenId>& end_ids() const override { return end_ids_; }
   bool IsControl(TokenId id) const override;
   TokenId FindPiece(std::string_view text) const override;
@@ -51,8 +54,6 @@ class SentencepieceTokenizer final : public Tokenizer {
   void FindSpecials(const Vocabulary& vocabulary);
   void FindCutRules(const Vocabulary& vocabulary);
   std::string_view Text(TokenId id) const;  // "" outside the vocabulary
-  // The longest special token that `text` begins with, or -1.
-  TokenId SpecialAt(std::string_view text) const;
   size_t NextCut(std::string_view text, size_t from) const;
   Status EncodePlain(std::string_view text, bool space_prefix,
                      std::vector<TokenId>* ids) const;
@@ -62,8 +63,7 @@ class SentencepieceTokenizer final : public Tokenizer {
   std::string texts_;              // all pieces' bytes, one after the other
   std::vector<uint32_t> offsets_;  // [vocab + 1], into texts_
   std::vector<Kind> kinds_;        // [vocab]
-  // Special tokens by first byte, the longest first.
-  std::array<std::vector<TokenId>, 256> specials_;
+  AddedTokens specials_;
   // Sorted code points between which and a following space (after a newline)
   // some piece spans: no cut there.
   std::vector<char32_t> joins_space_;
@@ -72,6 +72,7 @@ class SentencepieceTokenizer final : public Tokenizer {
   TokenId bos_ = -1;
   TokenId eos_ = -1;
   bool add_bos_ = false;
+  bool add_eos_ = false;
   bool add_space_prefix_ = true;
   std::vector<TokenId> end_ids_;
 };

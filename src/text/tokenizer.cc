@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "gguf/gguf_file.h"
+#include "text/bpe_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/vocabulary.h"
 
@@ -16,12 +17,18 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::Create(const GgufFile& file) {
     return Corrupt(file.path() + ": no vocabulary (" + std::string(kModel) +
                    " is missing)");
   }
-  if (*model != "llama") {
+  if (*model != "llama" && *model != "gpt2") {
     return Unsupported(file.path() + ": tokenizer \"" + std::string(*model) +
-                       "\" is not supported (\"llama\" is)");
+                       "\" is not supported (\"llama\" and \"gpt2\" are)");
   }
-  DAPPLE_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Read(file));
-  return SentencepieceTokenizer::Create(std::move(vocabulary));
+  DAPPLE_ASSIGN_OR_RETURN(const Vocabulary vocabulary, Vocabulary::Read(file));
+  DAPPLE_ASSIGN_OR_RETURN(const auto chat_template,
+                          file.String("tokenizer.chat_template"));
+  Result<std::unique_ptr<Tokenizer>> made =
+      *model == "gpt2" ? BpeTokenizer::Create(vocabulary)
+                       : SentencepieceTokenizer::Create(vocabulary);
+  if (made.ok() && chat_template) (*made)->chat_template_ = *chat_template;
+  return made;
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Open(const std::string& path) {

@@ -4,6 +4,7 @@
 #define DAPPLE_TEXT_UTF8_H_
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace dapple {
@@ -22,6 +23,9 @@ struct Utf8Step {
 
 // `text` must not be empty.
 Utf8Step NextUtf8(std::string_view text);
+
+// `code_point` must be a character: no surrogate, at most U+10FFFF.
+void AppendUtf8(char32_t code_point, std::string* out);
 
 }  // namespace dapple
 

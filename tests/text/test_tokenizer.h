@@ -28,8 +28,13 @@ struct TestVocabulary {
   std::vector<std::string> tokens;
   std::vector<float> scores;
   std::vector<int32_t> types;
+  std::vector<std::string> merges;
+  std::optional<std::string> pre;
   std::optional<uint32_t> bos, eos, eot, unknown;
-  std::optional<bool> add_bos, add_space_prefix;
+  std::optional<bool> add_bos, add_eos, add_space_prefix;
+  std::string architecture = "llama";
+  std::vector<int32_t> rstrip, lstrip;
+  std::string chat_template;
 
   void Add(const std::string& token, int32_t type, float score = 0) {
     tokens.push_back(token);
@@ -46,7 +51,14 @@ struct TestVocabulary {
     Result<GgufWriter> writer = GgufWriter::Create(path);
     REQUIRE(writer.ok());
     const std::string key = "tokenizer.ggml.";
-    writer->AddString("general.architecture", "llama");
+    writer->AddString("general.architecture", architecture);
+    if (pre) writer->AddString(key + "pre", *pre);
+    if (!merges.empty()) writer->AddStrings(key + "merges", merges);
+    if (add_eos) writer->AddBool(key + "add_eos_token", *add_eos);
+    if (!lstrip.empty()) writer->AddInts("dapple.tokenizer.lstrip", lstrip);
+    if (!rstrip.empty()) writer->AddInts("dapple.tokenizer.rstrip", rstrip);
+    if (!chat_template.empty())
+      writer->AddString("tokenizer.chat_template", chat_template);
     if (model) writer->AddString(key + "model", *model);
     if (!tokens.empty()) writer->AddStrings(key + "tokens", tokens);
     if (!scores.empty()) writer->AddFloats(key + "scores", scores);

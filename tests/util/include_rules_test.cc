@@ -76,6 +76,7 @@ const std::vector<Door>& Doors() {
       {"omp.h", {"src/util/parallel.cc", "src/gemm/onednn_gemm.cc"}},
       {"sentencepiece",
        {"src/text/", "src/convert/", "tests/text/", "tests/gguf/"}},
+      {"pcre2", {"src/text/"}},
       {"nlohmann/", {"src/convert/", "tools/", "tests/", "bench/"}},
       {"CLI/", {"tools/", "bench/"}},
       {"doctest/", {"tests/"}},
