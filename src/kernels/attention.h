@@ -1,5 +1,7 @@
-// Softmax attention over a KV head's keys and values, float arithmetic with an
-// online softmax (Milakov & Gimelshein 2018): no [rows, keys] matrix exists.
+// Softmax attention over a KV head's keys and values with an online softmax
+// (Milakov & Gimelshein 2018): no [rows, keys] matrix exists. Float arithmetic,
+// but for prefill's products over rows other than float where the processor
+// has a bf16 dot product.
 //
 // Grouped-query attention: a KV head serves `group` query heads, which are
 // processed together so that each key and value is read once for all of them.

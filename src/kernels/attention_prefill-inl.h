@@ -8,6 +8,10 @@
 // micro-kernel adds Vᵀ P to Oᵀ [head_dim, strip]. Key blocks begin at fixed
 // multiples and each lane sees its keys in order: a row's result does not
 // depend on which rows share its block.
+//
+// Where the processor has a bf16 dot product, queries, keys, values and
+// probabilities are rounded to bf16 for the two products (twice the float
+// rate); scores, softmax and sums stay float. Rows of float are not.
 #if defined(DAPPLE_KERNELS_ATTENTION_PREFILL_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef DAPPLE_KERNELS_ATTENTION_PREFILL_INL_H_
@@ -25,30 +29,13 @@
 #include "kernels/attention-inl.h"
 #include "kernels/attention.h"
 #include "kernels/attention_layout.h"
+#include "kernels/attention_tile-inl.h"
 #include "kernels/exp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-using DQ = hn::ScalableTag<float>;
-using VQ = hn::Vec<DQ>;
-
-inline constexpr size_t kStripVectors = 3;
-// Rows of the register tile: kTile * 3 accumulators + 3 + 1 registers.
-#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3
-inline constexpr size_t kTile = 4;  // 16 registers
-#else
-inline constexpr size_t kTile = 8;  // 32 registers
-#endif
-
-// params.window for comparisons of key indices, which are below 2^31.
-HWY_INLINE int32_t WindowLanes(const AttentionParams& params) {
-  constexpr size_t kAll = std::numeric_limits<int32_t>::max();
-  return static_cast<int32_t>(
-      params.window == 0 ? kAll : std::min(params.window, kAll));
-}
 
 // Strip of queries [begin, begin + vectors * Lanes).
 struct Strip {
@@ -65,104 +52,14 @@ struct Strip {
   size_t all_seen;      // oldest key that every query sees
 };
 
-// acc[i][v] += Σ_t a(i, t) b[t][v], t in order. a(i, t) is a[i * stride + t]
-// if kRowsOfA, else a[t * stride + i]. b: [depth, kV * Lanes].
-template <bool kRowsOfA, size_t kV>
-HWY_INLINE void MultiplyTile(const float* HWY_RESTRICT a, size_t stride,
-                             const float* HWY_RESTRICT b, size_t depth,
-                             VQ (&acc)[kTile][kV]) {
-  const DQ d;
-  const size_t n = hn::Lanes(d);
-  for (size_t t = 0; t < depth; ++t) {
-    VQ bv[kV];
-    HWY_UNROLL(3)
-    for (size_t v = 0; v < kV; ++v) bv[v] = hn::Load(d, b + v * n);
-    b += kV * n;
-    const float* at = kRowsOfA ? a + t : a + t * stride;
-    HWY_UNROLL(8)
-    for (size_t i = 0; i < kTile; ++i) {
-      const VQ av = hn::Set(d, at[kRowsOfA ? i * stride : i]);
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v)
-        acc[i][v] = hn::MulAdd(av, bv[v], acc[i][v]);
-    }
-  }
-}
-
-// scores[j][:] = k[j] · q for j < keys (rounded up to kTile: k is padded).
-// k: [keys, dim]; q: [dim, kV * Lanes]; scores: [keys, kV * Lanes].
+// Probabilities of a block as AddValues wants them. scores: [keys, kV * Lanes],
+// in units of log2, become E [ceil(keys / PairOf<E>), kV * Lanes] in the same
+// memory. Adds them to sum.
 template <size_t kV>
-HWY_INLINE void ScoreKeys(const float* k, size_t keys, size_t dim,
-                          const float* q, float* scores) {
+HWY_INLINE float* MakeProbabilities(float*, size_t keys, const VQ (&max)[kV],
+                                    VQ (&sum)[kV], float* scores) {
   const DQ d;
   const size_t n = hn::Lanes(d);
-  for (size_t j = 0; j < keys; j += kTile) {
-    VQ acc[kTile][kV];
-    HWY_UNROLL(8)
-    for (size_t i = 0; i < kTile; ++i) {
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v) acc[i][v] = hn::Zero(d);
-    }
-    MultiplyTile<true, kV>(k + j * dim, dim, q, dim, acc);
-    HWY_UNROLL(8)
-    for (size_t i = 0; i < kTile; ++i) {
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v)
-        hn::Store(acc[i][v], d, scores + ((j + i) * kV + v) * n);
-    }
-  }
-}
-
-// One step of the online softmax over `keys` scores a lane, the first of which
-// is of key `first_key`. Scores become probabilities relative to the new
-// maximum; correction: [kV * Lanes], by which older sums must be multiplied.
-template <size_t kV>
-HWY_INLINE void UpdateSoftmax(const Strip& strip, size_t first_key, size_t keys,
-                              int32_t window, float* scores,
-                              float* correction) {
-  const DQ d;
-  const hn::RebindToSigned<DQ> di32;
-  const size_t n = hn::Lanes(d);
-  VQ max[kV];
-  HWY_UNROLL(3)
-  for (size_t v = 0; v < kV; ++v) max[v] = hn::Load(d, strip.max + v * n);
-
-  if (first_key + keys > strip.all_visible || first_key < strip.all_seen) {
-    const VQ minus_inf = hn::Neg(hn::Inf(d));
-    const auto window_keys = hn::Set(di32, window);
-    hn::Vec<decltype(di32)> last[kV];
-    HWY_UNROLL(3)
-    for (size_t v = 0; v < kV; ++v)
-      last[v] = hn::Load(di32, strip.last_key + v * n);
-    for (size_t j = 0; j < keys; ++j) {
-      const auto key = hn::Set(di32, static_cast<int32_t>(first_key + j));
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v) {
-        float* s = scores + (j * kV + v) * n;
-        const auto hidden = hn::Or(hn::Gt(key, last[v]),
-                                   hn::Ge(hn::Sub(last[v], window_keys), key));
-        const VQ masked = hn::IfThenElse(hn::RebindMask(d, hidden), minus_inf,
-                                         hn::Load(d, s));
-        hn::Store(masked, d, s);
-        max[v] = hn::Max(max[v], masked);
-      }
-    }
-  } else {
-    for (size_t j = 0; j < keys; ++j) {
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v)
-        max[v] = hn::Max(max[v], hn::Load(d, scores + (j * kV + v) * n));
-    }
-  }
-
-  VQ sum[kV];
-  HWY_UNROLL(3)
-  for (size_t v = 0; v < kV; ++v) {
-    const VQ factor = Exp2(d, hn::Sub(hn::Load(d, strip.max + v * n), max[v]));
-    hn::Store(factor, d, correction + v * n);
-    hn::Store(max[v], d, strip.max + v * n);
-    sum[v] = hn::Mul(hn::Load(d, strip.sum + v * n), factor);
-  }
   for (size_t j = 0; j < keys; ++j) {
     HWY_UNROLL(3)
     for (size_t v = 0; v < kV; ++v) {
@@ -172,49 +69,91 @@ HWY_INLINE void UpdateSoftmax(const Strip& strip, size_t first_key, size_t keys,
       sum[v] = hn::Add(sum[v], p);
     }
   }
-  HWY_UNROLL(3)
-  for (size_t v = 0; v < kV; ++v) hn::Store(sum[v], d, strip.sum + v * n);
+  return scores;
 }
 
-// o = o * correction + vᵀ p. values: [keys, dim]; p: [keys, kV * Lanes].
+#if HWY_NATIVE_DOT_BF16
 template <size_t kV>
-HWY_INLINE void AddValues(const float* values, size_t keys, size_t dim,
-                          const float* p, const float* correction, float* o) {
+HWY_INLINE BF16Pair* MakeProbabilities(BF16Pair*, size_t keys,
+                                       const VQ (&max)[kV], VQ (&sum)[kV],
+                                       float* scores) {
   const DQ d;
+  const hn::ScalableTag<BF16Pair> du32;
   const size_t n = hn::Lanes(d);
-  for (size_t i0 = 0; i0 < dim; i0 += kTile) {
-    VQ acc[kTile][kV];
-    float* rows = o + i0 * kV * n;
-    HWY_UNROLL(8)
-    for (size_t i = 0; i < kTile; ++i) {
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v)
-        acc[i][v] = hn::Mul(hn::Load(d, rows + (i * kV + v) * n),
-                            hn::Load(d, correction + v * n));
-    }
-    MultiplyTile<false, kV>(values + i0, dim, p, keys, acc);
-    HWY_UNROLL(8)
-    for (size_t i = 0; i < kTile; ++i) {
-      HWY_UNROLL(3)
-      for (size_t v = 0; v < kV; ++v)
-        hn::Store(acc[i][v], d, rows + (i * kV + v) * n);
+  // Pair j / 2 lies where scores that have been read lay.
+  auto* pairs = reinterpret_cast<BF16Pair*>(scores);
+  size_t j = 0;
+  for (; j + 2 <= keys; j += 2) {
+    HWY_UNROLL(3)
+    for (size_t v = 0; v < kV; ++v) {
+      const float* s = scores + (j * kV + v) * n;
+      const VQ low = Exp2Coarse(d, hn::Sub(hn::Load(d, s), max[v]));
+      const VQ high = Exp2Coarse(d, hn::Sub(hn::Load(d, s + kV * n), max[v]));
+      sum[v] = hn::Add(sum[v], hn::Add(low, high));
+      hn::Store(MakePairsFast(low, high), du32, pairs + (j / 2 * kV + v) * n);
     }
   }
+  if (j < keys) {
+    HWY_UNROLL(3)
+    for (size_t v = 0; v < kV; ++v) {
+      const float* s = scores + (j * kV + v) * n;
+      const VQ low = Exp2Coarse(d, hn::Sub(hn::Load(d, s), max[v]));
+      sum[v] = hn::Add(sum[v], low);
+      hn::Store(MakePairsFast(low, hn::Zero(d)), du32,
+                pairs + (j / 2 * kV + v) * n);
+    }
+  }
+  return pairs;
+}
+#endif
+
+// One step of the online softmax over `keys` scores a lane, which become
+// probabilities relative to the new maximum. correction: [kV * Lanes], by
+// which older sums must be multiplied.
+template <class E, size_t kV>
+HWY_INLINE E* UpdateSoftmax(const Strip& strip, size_t keys, float* scores,
+                            float* correction) {
+  const DQ d;
+  const size_t n = hn::Lanes(d);
+  VQ max[kV];
+  HWY_UNROLL(3)
+  for (size_t v = 0; v < kV; ++v) max[v] = hn::Load(d, strip.max + v * n);
+  for (size_t j = 0; j < keys; ++j) {
+    HWY_UNROLL(3)
+    for (size_t v = 0; v < kV; ++v)
+      max[v] = hn::Max(max[v], hn::Load(d, scores + (j * kV + v) * n));
+  }
+  VQ sum[kV];
+  HWY_UNROLL(3)
+  for (size_t v = 0; v < kV; ++v) {
+    const VQ factor = Exp2(d, hn::Sub(hn::Load(d, strip.max + v * n), max[v]));
+    hn::Store(factor, d, correction + v * n);
+    hn::Store(max[v], d, strip.max + v * n);
+    sum[v] = hn::Mul(hn::Load(d, strip.sum + v * n), factor);
+  }
+  E* p =
+      MakeProbabilities<kV>(static_cast<E*>(nullptr), keys, max, sum, scores);
+  HWY_UNROLL(3)
+  for (size_t v = 0; v < kV; ++v) hn::Store(sum[v], d, strip.sum + v * n);
+  return p;
 }
 
-// k, values: [keys padded to kTile, dim], of keys first_key and on.
-template <size_t kV>
-HWY_NOINLINE void AttendBlock(const Strip& strip, const float* k,
-                              const float* values, size_t first_key,
-                              size_t keys, size_t dim,
+// k, values: as StageKeys and StageValues left them, of keys first_key and on.
+template <size_t kV, class E>
+HWY_NOINLINE void AttendBlock(const Strip& strip, const E* k, const E* values,
+                              size_t first_key, size_t keys, size_t dim,
                               const AttentionParams& params, float* scores) {
   HWY_ALIGN float correction[kV * hn::MaxLanes(DQ())];
-  ScoreKeys<kV>(k, keys, dim, strip.q, scores);
+  ScoreKeys<kV>(k, keys, dim / PairOf<E>, reinterpret_cast<const E*>(strip.q),
+                scores);
   if (params.softcap != 0.0f)
     CapLogits(params.softcap, keys * kV * hn::Lanes(DQ()), scores);
-  UpdateSoftmax<kV>(strip, first_key, keys, WindowLanes(params), scores,
-                    correction);
-  AddValues<kV>(values, keys, dim, scores, correction, strip.o);
+  if (first_key + keys > strip.all_visible || first_key < strip.all_seen)
+    HideUnseen<kV>(strip.last_key, WindowLanes(params), first_key, keys,
+                   scores);
+  const E* p = UpdateSoftmax<E, kV>(strip, keys, scores, correction);
+  AddValues<kV>(values, (keys + PairOf<E> - 1) / PairOf<E>, dim, p, correction,
+                strip.o);
 }
 
 // The queries of one call, their order being [rows, group].
@@ -229,6 +168,7 @@ struct QueryBlock {
 
 // Fills the strip's q (scaled), visibility and start values. Lanes past the
 // last query repeat the last row's visibility with q = 0.
+template <class E>
 HWY_INLINE void PackStrip(const QueryBlock& block, float factor,
                           const Strip& strip) {
   const size_t width = strip.vectors * hn::Lanes(DQ());
@@ -242,8 +182,9 @@ HWY_INLINE void PackStrip(const QueryBlock& block, float factor,
     strip.sum[lane] = 0.0f;
     const float* q =
         block.q + row * block.q_stride + query % block.group * block.dim;
-    for (size_t i = 0; i < block.dim; ++i)
-      strip.q[i * width + lane] = real ? q[i] * factor : 0.0f;
+    // A factor of 0 leaves lanes past the last query 0 (or NaN as the query).
+    E* packed = reinterpret_cast<E*>(strip.q) + lane;
+    PackQuery(q, block.dim, real ? factor : 0.0f, width, packed);
   }
   std::fill(strip.o, strip.o + block.dim * width, 0.0f);
 }
@@ -271,6 +212,7 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
                                       const AttentionParams& params,
                                       float* scratch, float* out,
                                       size_t out_stride) {
+  using E = TileElement<T>;
   const size_t n = hn::Lanes(DQ());
   const size_t dim = block.dim;
   const size_t queries = block.rows * block.group;
@@ -279,9 +221,9 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
 
   // Each part is a multiple of 16 floats: all stay aligned.
   float* next = AlignUp(scratch);
-  float* k = next;
+  E* k = reinterpret_cast<E*>(next);
   next += keys_a_block * dim;
-  float* values = next;
+  E* values = reinterpret_cast<E*>(next);
   next += keys_a_block * dim;
   float* scores = next;
   next += keys_a_block * kStripVectors * n;
@@ -291,9 +233,8 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
   for (size_t first = start; first < total_keys; first += keys_a_block) {
     const size_t keys = std::min(keys_a_block, total_keys - first);
     const size_t padded = (keys + kTile - 1) / kTile * kTile;
-    StageRows(all_keys + first * KvRowStep<T>(dim), keys, padded, dim, dim, k);
-    StageRows(all_values + first * KvRowStep<T>(dim), keys, keys, dim, dim,
-              values);
+    StageKeys(all_keys + first * KvRowStep<T>(dim), keys, padded, dim, k);
+    StageValues(all_values + first * KvRowStep<T>(dim), keys, dim, values);
 
     float* strip_memory = next;
     for (size_t begin = 0; begin < queries; begin += kStripVectors * n) {
@@ -307,7 +248,7 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
       strip.sum = strip.max + width;
       strip.last_key = reinterpret_cast<int32_t*>(strip.sum + width);
       strip_memory = strip.sum + 2 * width;
-      if (first == start) PackStrip(block, QueryFactor(params), strip);
+      if (first == start) PackStrip<E>(block, QueryFactor(params), strip);
       strip.all_visible = static_cast<size_t>(strip.last_key[0]) + 1;
       strip.some_visible = static_cast<size_t>(strip.last_key[width - 1]) + 1;
 

@@ -52,6 +52,24 @@ HWY_INLINE V Exp2(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), y);
 }
 
+// 2^x for x <= 0, with a relative error below 2^-17 (before rounding; degree 4
+// at Chebyshev nodes): for probabilities that will be rounded to bf16. Exactly
+// 1 at 0, 0 for x <= -126.5, NaN for NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Exp2Coarse(D d, V x) {
+  // Power -127 has the bits of 0. Max returns its second operand where one is
+  // NaN (x86), or NaN.
+  x = hn::Max(hn::Set(d, -127.0f), x);
+  const V magic = hn::Set(d, kRoundMagic);
+  const V shifted = hn::Add(x, magic);
+  const V r = hn::Sub(x, hn::Sub(shifted, magic));
+  V p = hn::MulAdd(r, hn::Set(d, 0x1.3c6e5cp-7f), hn::Set(d, 0x1.c96d5ep-5f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.ebfb3ep-3f));
+  p = hn::MulAdd(r, p, hn::Set(d, 0x1.62e2d2p-1f));
+  p = hn::MulAdd(r, p, hn::Set(d, 1.0f));
+  return ScaleByPower(d, p, shifted);
+}
+
 // e^x, e^88 for x > 88; below -87.33 the result is 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {

@@ -13,7 +13,6 @@
 #endif
 
 #include <algorithm>
-#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstddef>
@@ -23,7 +22,7 @@
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
 #include "kernels/attention_layout.h"
-#include "kernels/attention_prefill-inl.h"
+#include "kernels/attention_tile-inl.h"
 #include "kernels/exp-inl.h"
 #include "util/half.h"
 
@@ -50,7 +49,7 @@ struct ProbeStrip {
   float* q;             // [dim, width], times scale * log2(e)
   float* max;           // [width]
   float* sum;           // [width]; after pass 1 its inverse
-  float* last_key;      // [width] bits of int32_t: newest key a lane sees
+  int32_t* last_key;    // [width] newest key that each lane sees
   size_t first_seen;    // oldest key that any query of the strip sees
   size_t all_seen;      // oldest key that every query sees
 };
@@ -73,7 +72,7 @@ HWY_INLINE ProbeStrip StripAt(const ProbeQueries& queries,
   strip.q = strips + begin * (queries.dim + 3);
   strip.max = strip.q + queries.dim * width;
   strip.sum = strip.max + width;
-  strip.last_key = strip.sum + width;
+  strip.last_key = reinterpret_cast<int32_t*>(strip.sum + width);
   return strip;
 }
 
@@ -99,8 +98,7 @@ HWY_INLINE float PackProbes(const ProbeQueries& queries, size_t index,
     largest = std::max(largest, magnitude);
     strip.max[lane] = kNoMax;
     strip.sum[lane] = 0.0f;
-    strip.last_key[lane] =
-        std::bit_cast<float>(static_cast<int32_t>(queries.first_visible + row));
+    strip.last_key[lane] = static_cast<int32_t>(queries.first_visible + row);
   }
   return largest;
 }
@@ -116,28 +114,6 @@ HWY_INLINE void ClampScores(float* scores, size_t count) {
     v = hn::IfThenElse(hn::Gt(v, lowest), v, lowest);
     v = hn::IfThenElse(hn::Lt(v, highest), v, highest);
     hn::Store(v, d, scores + i);
-  }
-}
-
-// -inf for each key that a lane does not see. scores: [keys, kV * Lanes].
-template <size_t kV>
-HWY_INLINE void HideUnseen(const ProbeStrip& strip, size_t first_key,
-                           size_t keys, int32_t window, float* scores) {
-  const DQ d;
-  const hn::RebindToSigned<DQ> di32;
-  const size_t n = hn::Lanes(d);
-  const VQ minus_inf = hn::Neg(hn::Inf(d));
-  const auto window_keys = hn::Set(di32, window);
-  for (size_t j = 0; j < keys; ++j) {
-    const auto key = hn::Set(di32, static_cast<int32_t>(first_key + j));
-    for (size_t v = 0; v < kV; ++v) {
-      float* s = scores + (j * kV + v) * n;
-      const auto last = hn::BitCast(di32, hn::Load(d, strip.last_key + v * n));
-      const auto hidden = hn::RebindMask(
-          d,
-          hn::Or(hn::Gt(key, last), hn::Ge(hn::Sub(last, window_keys), key)));
-      hn::Store(hn::IfThenElse(hidden, minus_inf, hn::Load(d, s)), d, s);
-    }
   }
 }
 
@@ -162,7 +138,8 @@ HWY_INLINE void ScoreProbes(const ProbeStrip& strip, const ProbeBlock& block,
   if (block.softcap != 0.0f)
     CapLogits(block.softcap, seen * kV * hn::Lanes(DQ()), block.scores);
   if (block.first + seen > strip.all_visible || block.first < strip.all_seen)
-    HideUnseen<kV>(strip, block.first, seen, block.window, block.scores);
+    HideUnseen<kV>(strip.last_key, block.window, block.first, seen,
+                   block.scores);
 }
 
 // Pass 1: the strip's maxima and sums take in the block's first `seen` keys.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "kernel_test.h"
 #include "kernels/reference.h"
@@ -46,6 +47,14 @@ struct Head {
   }
 };
 
+// Whether prefill attention over rows of T multiplies in bf16 on this target.
+template <class T>
+bool MultipliesInBF16() {
+  return HasNativeBF16Dot() && !std::is_same_v<T, float>;
+}
+
+float RoundToBF16(float v) { return ToFloat(ToBF16(v)); }
+
 // What a result may differ by: the error of a score, a sum of `dim` products
 // in float, moves the weights of values that are at most max |v|.
 template <class T>
@@ -62,6 +71,13 @@ double Bound(const Head<T>& head, const std::vector<float>& q, float scale) {
   const double magnitude = q_max * k_max * static_cast<double>(head.dim) *
                            static_cast<double>(scale);
   return v_max * (1e-5 + magnitude * 0x1p-22);
+}
+
+template <class T>
+double LargestValue(const Head<T>& head) {
+  float largest = 0.0f;
+  for (float v : head.wide_values) largest = std::max(largest, std::fabs(v));
+  return static_cast<double>(largest);
 }
 
 void RequireClose(const float* got, const float* want, size_t count,
@@ -94,8 +110,22 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
   const size_t out_stride = width + 3;
   const auto q = random.Normals(rows * q_stride, deviation);
   std::vector<float> want(rows * out_stride);
-  reference::PrefillAttention(head.Wide(), q.data(), q_stride, rows, group,
-                              first_visible, params, want.data(), out_stride);
+  // In bf16, against the exact attention of operands that were rounded before
+  // the products; what remains is the rounding of the probabilities.
+  double bound = Bound(head, q, scale);
+  Head<T> rounded = head;
+  std::vector<float> rounded_q = q;
+  if (MultipliesInBF16<T>()) {
+    bound += LargestValue(head) * 0x1.1p-9;
+    for (float& v : rounded.wide_keys) v = RoundToBF16(v);
+    for (float& v : rounded.wide_values) v = RoundToBF16(v);
+    const float factor =
+        softcap == 0.0f ? scale * 1.44269504f : scale / softcap;
+    for (float& v : rounded_q) v = RoundToBF16(v * factor) / factor;
+  }
+  reference::PrefillAttention(rounded.Wide(), rounded_q.data(), q_stride, rows,
+                              group, first_visible, params, want.data(),
+                              out_stride);
 
   Guarded<float> scratch(PrefillAttentionScratch(rows, group, dim));
   Guarded<float> out(rows * out_stride);
@@ -103,7 +133,6 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
                    params, scratch.data(), out.data(), out_stride);
   out.Check();
   scratch.Check();
-  const double bound = Bound(head, q, scale);
   for (size_t r = 0; r < rows; ++r)
     RequireClose(&out[r * out_stride], &want[r * out_stride], width, bound);
 
@@ -147,6 +176,41 @@ TEST_CASE("prefill attention stays finite with scores in the thousands") {
     CheckPrefill<F16>(random, 64, 20, 2, 130, 30.0f);
     CheckPrefill<float>(random, 16, 20, 3, 65, 60.0f);
     CheckPrefill<F16>(random, 32, 4, 1, 65, 0.0f);  // all scores equal
+  });
+}
+
+TEST_CASE("prefill attention's exponential is as exact as it says") {
+  // One key of logit 0 and value 1 before `others` of logit x and value 0:
+  // 1 / (1 + others * 2^x), whose products are exact in bf16 too.
+  const size_t dim = 8;
+  const size_t others = 7;
+  std::vector<float> q(dim, 0.0f);
+  q[0] = q[1] = 1.0f;
+  const AttentionParams params{1.0f / 1.44269504f, 0, 0.0f};
+  std::vector<float> scratch(PrefillAttentionScratch(1, 1, dim));
+  ForEachTarget([&] {
+    const double relative = MultipliesInBF16<F16>() ? 0x1p-17 : 0x1p-22;
+    for (int whole = 0; whole > -20; --whole)
+      for (int part = 0; part < 256; ++part) {
+        const float logit =
+            static_cast<float>(whole) - static_cast<float>(part) / 256.0f;
+        std::vector<F16> keys((1 + others) * dim, F16{0});
+        std::vector<F16> values(keys.size(), F16{0});
+        for (size_t i = 0; i < dim; ++i) values[i] = ToF16(1.0f);
+        for (size_t j = 1; j <= others; ++j) {
+          keys[j * dim] = ToF16(static_cast<float>(whole));
+          keys[j * dim + 1] = ToF16(logit - static_cast<float>(whole));
+        }
+        std::vector<float> out(dim);
+        PrefillAttention(KvHeadView<F16>{keys.data(), values.data(), dim},
+                         q.data(), dim, 1, 1, others, params, scratch.data(),
+                         out.data(), dim);
+        const double p = others * std::exp2(static_cast<double>(logit));
+        // That p off by a relative error moves 1 / (1 + p) by.
+        const double bound =
+            relative * p / ((1 + p) * (1 + p)) + 0x1p-21 / (1 + p);
+        REQUIRE(std::fabs(static_cast<double>(out[3]) - 1 / (1 + p)) <= bound);
+      }
   });
 }
 
