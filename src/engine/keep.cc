@@ -205,6 +205,10 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
   // Keys that a sliding window hides from every new token are no candidates.
   const size_t first_seen = config.FirstSeen(layer, length);
   const size_t seen = length - first_seen;
+  // The pseudo tokens, who stand at the prompt's end, see none of an earlier
+  // chunk's keys through a window: its newest keys serve the next chunk, and
+  // stay next to each other, so that the window can be told by slots.
+  const bool newest_only = !pass.last && config.WindowOf(layer) != 0;
   const EvictionVariant* scored = nullptr;  // whose raw scores stand in raw
   for (size_t v = 0; v < variants_.size(); ++v) {
     const EvictionVariant& variant = eviction_->variants[v];
@@ -217,7 +221,8 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
     const bool probed =
         !policy.keeps_all() && policy.probe() != ProbeKind::kNone;
     // Scores are wanted for the choice, or by whoever listens.
-    const bool score = budget < seen || (probed && hooks.on_scores);
+    const bool choose = budget < seen && !newest_only;
+    const bool score = choose || (probed && !newest_only && hooks.on_scores);
     if (score) {
       const bool same = scored != nullptr &&
                         scored->options.policy == options.policy &&
@@ -227,14 +232,15 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
       scored = &variant;
     }
     const std::span<uint32_t> kept = scoring.kept.first(budget);
-    if (budget < seen)
+    if (choose)
       ChooseKept(pass, layer, head, first_seen, variant, scoring, kept);
     else
-      std::iota(kept.begin(), kept.end(), static_cast<uint32_t>(first_seen));
+      std::iota(kept.begin(), kept.end(),
+                static_cast<uint32_t>(length - budget));
     float& coverage =
         coverage_[(v * config.layers + layer) * config.kv_heads + head];
     // Streaming: what is left of what each chunk left.
-    if (budget < seen)
+    if (choose)
       coverage =
           probed ? coverage * static_cast<float>(Coverage(scoring.raw, kept))
                  : -1.0f;

@@ -16,6 +16,7 @@ namespace {
 
 constexpr double kEpsilon = 1e-5;
 constexpr double kThetaBase = 10000.0;
+constexpr double kLocalTheta = 500.0;
 
 using Rows = std::vector<std::vector<double>>;
 
@@ -39,22 +40,51 @@ std::vector<double> Norm(const std::vector<double>& x,
   return y;
 }
 
-// Rotates adjacent pairs of each head (GGUF's llama row order).
-void Rotate(std::vector<double>* x, size_t head_dim, size_t position) {
+// Rotates pairs of each head: adjacent ones (GGUF's llama row order), or
+// halves of the head.
+void Rotate(std::vector<double>* x, size_t head_dim, size_t position,
+            bool adjacent, double theta) {
   for (size_t base = 0; base < x->size(); base += head_dim) {
     for (size_t i = 0; i < head_dim; i += 2) {
-      const double angle =
-          static_cast<double>(position) *
-          std::pow(kThetaBase,
-                   -static_cast<double>(i) / static_cast<double>(head_dim));
-      double& even = (*x)[base + i];
-      double& odd = (*x)[base + i + 1];
+      const double angle = static_cast<double>(position) *
+                           std::pow(theta, -static_cast<double>(i) /
+                                               static_cast<double>(head_dim));
+      double& even = (*x)[base + (adjacent ? i : i / 2)];
+      double& odd = (*x)[base + (adjacent ? i + 1 : (i + head_dim) / 2)];
       const double c = std::cos(angle), s = std::sin(angle);
       const double rotated = even * c - odd * s;
       odd = even * s + odd * c;
       even = rotated;
     }
   }
+}
+
+// Bias, norm and rotation of one token's queries or keys.
+void Finish(const std::map<std::string, std::vector<float>>& weights,
+            const TinyShape& shape, size_t layer, const std::string& part,
+            size_t position, std::vector<double>* x) {
+  const std::string name = "blk." + std::to_string(layer) + ".attn_" + part;
+  if (shape.Is("qwen2")) {
+    const std::vector<float>& bias = weights.at(name + ".bias");
+    for (size_t i = 0; i < x->size(); ++i) (*x)[i] += bias[i];
+  }
+  if (part == "v") return;
+  if (shape.qk_norm()) {
+    for (size_t at = 0; at < x->size(); at += shape.head_dim) {
+      const auto begin = x->begin() + static_cast<long>(at);
+      const auto end = begin + static_cast<long>(shape.head_dim);
+      const auto normed = Norm({begin, end}, weights.at(name + "_norm.weight"));
+      std::copy(normed.begin(), normed.end(), begin);
+    }
+  }
+  if (shape.Is("smollm3") && layer % 4 == 3) return;
+  const bool local = shape.Is("gemma3") && shape.WindowOf(layer) != 0;
+  Rotate(x, shape.head_dim, position, shape.Is("llama") || shape.Is("smollm3"),
+         local ? kLocalTheta : kThetaBase);
+}
+
+double Capped(double x, double cap) {
+  return cap == 0 ? x : cap * std::tanh(x / cap);
 }
 
 }  // namespace
@@ -68,10 +98,10 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
     w.resize(n * k);
     for (float& v : w) v = normal(random);
   };
-  const auto make_norm = [&](const std::string& name) {
+  const auto make_norm = [&](const std::string& name, size_t n) {
     std::uniform_real_distribution<float> around(0.5f, 1.5f);
     std::vector<float>& w = weights_[name];
-    w.resize(shape.width);
+    w.resize(n);
     for (float& v : w) v = around(random);
   };
   const size_t q = shape.heads * shape.head_dim;
@@ -81,9 +111,10 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
     make(name, n, k);
     tensors.push_back({name, {k, n}});
   };
-  const auto vector = [&](const std::string& name) {
-    make_norm(name);
-    tensors.push_back({name, {shape.width}});
+  const auto vector = [&](const std::string& name, size_t n = 0) {
+    if (n == 0) n = shape.width;
+    make_norm(name, n);
+    tensors.push_back({name, {n}});
   };
   matrix("token_embd.weight", shape.vocab, shape.width);
   for (size_t i = 0; i < shape.layers; ++i) {
@@ -93,6 +124,19 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
     matrix(base + "attn_k.weight", kv, shape.width);
     matrix(base + "attn_v.weight", kv, shape.width);
     matrix(base + "attn_output.weight", shape.width, q);
+    if (shape.Is("qwen2")) {
+      vector(base + "attn_q.bias", q);
+      vector(base + "attn_k.bias", kv);
+      vector(base + "attn_v.bias", kv);
+    }
+    if (shape.qk_norm()) {
+      vector(base + "attn_q_norm.weight", shape.head_dim);
+      vector(base + "attn_k_norm.weight", shape.head_dim);
+    }
+    if (shape.gemma()) {
+      vector(base + "post_attention_norm.weight");
+      vector(base + "post_ffw_norm.weight");
+    }
     vector(base + "ffn_norm.weight");
     matrix(base + "ffn_gate.weight", shape.ffn, shape.width);
     matrix(base + "ffn_up.weight", shape.ffn, shape.width);
@@ -107,11 +151,15 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
            std::to_string(counter++) + ".gguf");
   auto writer = GgufWriter::Create(path_);
   REQUIRE(writer.ok());
-  writer->AddString("general.architecture", "llama");
+  writer->AddString("general.architecture", shape.architecture);
   writer->AddString("general.name", "tiny");
   const auto u32 = [&](const char* key, size_t value) {
-    writer->AddUint32(std::string("llama.") + key,
+    writer->AddUint32(shape.architecture + "." + key,
                       static_cast<uint32_t>(value));
+  };
+  const auto f32 = [&](const char* key, double value) {
+    writer->AddFloat32(shape.architecture + "." + key,
+                       static_cast<float>(value));
   };
   u32("context_length", shape.context);
   u32("embedding_length", shape.width);
@@ -122,9 +170,13 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
   u32("attention.key_length", shape.head_dim);
   u32("attention.value_length", shape.head_dim);
   u32("rope.dimension_count", shape.head_dim);
-  writer->AddFloat32("llama.attention.layer_norm_rms_epsilon",
-                     static_cast<float>(kEpsilon));
-  writer->AddFloat32("llama.rope.freq_base", static_cast<float>(kThetaBase));
+  f32("attention.layer_norm_rms_epsilon", kEpsilon);
+  f32("rope.freq_base", kThetaBase);
+  if (shape.Is("gemma3")) f32("rope.freq_base_swa", kLocalTheta);
+  if (shape.window != 0) u32("attention.sliding_window", shape.window);
+  if (shape.attention_cap() != 0)
+    f32("attn_logit_softcapping", shape.attention_cap());
+  if (shape.logit_cap() != 0) f32("final_logit_softcapping", shape.logit_cap());
   // A vocabulary of byte tokens is enough to be valid.
   std::vector<std::string> pieces{"<unk>", "<s>", "</s>"};
   std::vector<int32_t> types{2, 3, 3};
@@ -175,7 +227,8 @@ std::vector<std::vector<double>> TinyModel::ReferenceLogits(
   Rows x(ids.size(), std::vector<double>(d));
   for (size_t t = 0; t < ids.size(); ++t)
     for (size_t i = 0; i < d; ++i)
-      x[t][i] = W("token_embd.weight")[static_cast<size_t>(ids[t]) * d + i];
+      x[t][i] = W("token_embd.weight")[static_cast<size_t>(ids[t]) * d + i] *
+                (shape_.gemma() ? std::sqrt(static_cast<double>(d)) : 1.0);
   for (size_t layer = 0; layer < shape_.layers; ++layer) {
     const std::string base = "blk." + std::to_string(layer) + ".";
     Rows keys, values, queries;
@@ -185,10 +238,20 @@ std::vector<std::vector<double>> TinyModel::ReferenceLogits(
       keys.push_back(Apply(W(base + "attn_k.weight"), h, shape_.kv_heads * hd));
       values.push_back(
           Apply(W(base + "attn_v.weight"), h, shape_.kv_heads * hd));
-      Rotate(&queries.back(), hd, t);
-      Rotate(&keys.back(), hd, t);
+      Finish(weights_, shape_, layer, "q", t, &queries.back());
+      Finish(weights_, shape_, layer, "k", t, &keys.back());
+      Finish(weights_, shape_, layer, "v", t, &values.back());
     }
-    if (layers != nullptr) layers->push_back({queries, keys, values});
+    const size_t window = shape_.WindowOf(layer);
+    const double cap = shape_.attention_cap();
+    if (layers != nullptr)
+      layers->push_back({queries, keys, values, window, cap});
+    // What a layer adds passes a norm of its own.
+    const auto add = [&](std::vector<double> delta, const char* norm,
+                         std::vector<double>* row) {
+      if (shape_.gemma()) delta = Norm(delta, W(base + norm + ".weight"));
+      for (size_t i = 0; i < d; ++i) (*row)[i] += delta[i];
+    };
     for (size_t t = 0; t < ids.size(); ++t) {
       std::vector<double> mixed(shape_.heads * hd, 0.0);
       for (size_t head = 0; head < shape_.heads; ++head) {
@@ -199,7 +262,8 @@ std::vector<std::vector<double>> TinyModel::ReferenceLogits(
           double dot = 0;
           for (size_t i = 0; i < hd; ++i)
             dot += queries[t][head * hd + i] * keys[j][kv * hd + i];
-          p[j] = dot / std::sqrt(static_cast<double>(hd));
+          p[j] = Capped(dot / std::sqrt(static_cast<double>(hd)), cap);
+          if (window != 0 && t - j >= window) p[j] = -1e300;
           largest = std::max(largest, p[j]);
         }
         for (double& v : p) total += v = std::exp(v - largest);
@@ -207,21 +271,28 @@ std::vector<std::vector<double>> TinyModel::ReferenceLogits(
           for (size_t i = 0; i < hd; ++i)
             mixed[head * hd + i] += p[j] / total * values[j][kv * hd + i];
       }
-      const auto delta = Apply(W(base + "attn_output.weight"), mixed, d);
-      for (size_t i = 0; i < d; ++i) x[t][i] += delta[i];
+      add(Apply(W(base + "attn_output.weight"), mixed, d),
+          "post_attention_norm", &x[t]);
       const auto h = Norm(x[t], W(base + "ffn_norm.weight"));
       auto gate = Apply(W(base + "ffn_gate.weight"), h, shape_.ffn);
       const auto up = Apply(W(base + "ffn_up.weight"), h, shape_.ffn);
-      for (size_t i = 0; i < shape_.ffn; ++i)
-        gate[i] = gate[i] / (1.0 + std::exp(-gate[i])) * up[i];
-      const auto down = Apply(W(base + "ffn_down.weight"), gate, d);
-      for (size_t i = 0; i < d; ++i) x[t][i] += down[i];
+      for (size_t i = 0; i < shape_.ffn; ++i) {
+        const double g = gate[i];
+        const double gelu =
+            g / 2 *
+            (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
+        gate[i] = (shape_.gemma() ? gelu : g / (1.0 + std::exp(-g))) * up[i];
+      }
+      add(Apply(W(base + "ffn_down.weight"), gate, d), "post_ffw_norm", &x[t]);
     }
   }
   Rows logits;
-  for (const auto& row : x)
+  for (const auto& row : x) {
     logits.push_back(Apply(W("output.weight"),
                            Norm(row, W("output_norm.weight")), shape_.vocab));
+    for (double& logit : logits.back())
+      logit = Capped(logit, shape_.logit_cap());
+  }
   return logits;
 }
 

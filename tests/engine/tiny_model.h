@@ -1,5 +1,5 @@
-// A tiny random llama model for tests: written to a temporary GGUF file, with
-// its weights also at hand as doubles for an independent reference.
+// A tiny random model for tests: written to a temporary GGUF file, with its
+// weights also at hand as doubles for an independent reference.
 #ifndef DAPPLE_TESTS_TINY_MODEL_H_
 #define DAPPLE_TESTS_TINY_MODEL_H_
 
@@ -21,6 +21,22 @@ struct TinyShape {
   size_t head_dim = 16;
   size_t vocab = 300;
   size_t context = 512;
+  // "llama", "qwen2", "qwen3", "gemma2", "gemma3" or "smollm3".
+  std::string architecture = "llama";
+  size_t window = 0;  // gemma2, gemma3, llama
+
+  // What sets each apart, told here independently of src/.
+  bool Is(const char* name) const { return architecture == name; }
+  bool gemma() const { return Is("gemma2") || Is("gemma3"); }
+  bool qk_norm() const { return Is("qwen3") || Is("gemma3"); }
+  // Keys that a row of the layer sees, itself included; 0: all.
+  size_t WindowOf(size_t layer) const {
+    if (Is("gemma2") && layer % 2 == 1) return 0;
+    if (Is("gemma3") && layer % 6 == 5) return 0;
+    return window;
+  }
+  double attention_cap() const { return Is("gemma2") ? 5.0 : 0.0; }
+  double logit_cap() const { return Is("gemma2") ? 3.0 : 0.0; }
 };
 
 class TinyModel {
@@ -43,6 +59,8 @@ class TinyModel {
   // row a token: [ids][heads * head_dim] and [ids][kv_heads * head_dim].
   struct LayerTrace {
     std::vector<std::vector<double>> queries, keys, values;
+    size_t window = 0;
+    double cap = 0;
   };
   // As above; also fills *layers when it is not null.
   std::vector<std::vector<double>> ReferenceLogits(

@@ -110,6 +110,85 @@ TEST_CASE("token ids may be one or a list") {
   CHECK_FALSE(config->pad_id.has_value());
 }
 
+TEST_CASE("each family's own defaults hold where the file is silent") {
+  json object = Minimal();
+  object["model_type"] = "gemma2";
+  const auto gemma2 = ReadJson(object);
+  REQUIRE_MESSAGE(gemma2.ok(), gemma2.status().message());
+  CHECK(gemma2->head_dim == 256);
+  CHECK(gemma2->tied_embeddings);
+  CHECK(gemma2->sliding_window == 4096u);
+  CHECK(gemma2->attention_softcap == 50.0);
+  CHECK(gemma2->logit_softcap == 30.0);
+  CHECK(gemma2->query_factor == 1.0);
+  object["query_pre_attn_scalar"] = 64;
+  object["attn_logit_softcapping"] = nullptr;
+  const auto scaled = ReadJson(object);
+  REQUIRE(scaled.ok());
+  CHECK(scaled->query_factor == 2.0);
+  CHECK(scaled->attention_softcap == 0.0);
+  // The one size that GGUF readers know to scale by the width a head.
+  object["num_hidden_layers"] = 46;
+  const auto wide = ReadJson(object);
+  REQUIRE(wide.ok());
+  CHECK(wide->query_factor == doctest::Approx(0.5));
+
+  object = Minimal();
+  object["model_type"] = "qwen3";
+  object["sliding_window"] = 100;  // without use_sliding_window
+  const auto qwen3 = ReadJson(object);
+  REQUIRE(qwen3.ok());
+  CHECK(qwen3->head_dim == 128);
+  CHECK_FALSE(qwen3->tied_embeddings);
+  CHECK_FALSE(qwen3->sliding_window.has_value());
+}
+
+TEST_CASE("Gemma 3 is read alone and as a part of a model with images") {
+  json text = Minimal();
+  text["model_type"] = "gemma3_text";
+  text["rope_local_base_freq"] = 5e3;
+  text["rope_scaling"] = {{"factor", 8.0}, {"rope_type", "linear"}};
+  const auto alone = ReadJson(text);
+  REQUIRE_MESSAGE(alone.ok(), alone.status().message());
+  CHECK_FALSE(alone->nested);
+  CHECK(alone->rope.theta == 1e6);
+  CHECK(alone->rope.local_theta == 5e3);
+  CHECK(alone->rope.factor == 8.0);
+  text.erase("vocab_size");
+  const auto part = ReadJson({{"model_type", "gemma3"}, {"text_config", text}});
+  REQUIRE_MESSAGE(part.ok(), part.status().message());
+  CHECK(part->nested);
+  CHECK(part->vocab_size == 262208);
+}
+
+TEST_CASE("longrope and yarn are read with their attention factors") {
+  json object = Minimal();
+  object["model_type"] = "phi3";
+  object["max_position_embeddings"] = 131072;
+  object["original_max_position_embeddings"] = 4096;
+  object["rope_scaling"] = {{"type", "longrope"},
+                            {"short_factor", {1, 1, 1, 1, 1, 1, 1, 2}},
+                            {"long_factor", {1, 2, 3, 4, 5, 6, 7, 8}}};
+  const auto phi3 = ReadJson(object);
+  REQUIRE_MESSAGE(phi3.ok(), phi3.status().message());
+  CHECK(phi3->rope.long_factors.size() == 8);
+  // sqrt(1 + ln 32 / ln 4096)
+  CHECK(phi3->rope.attention_factor == doctest::Approx(1.19023807));
+  object["rope_scaling"]["long_factor"] = {1, 2};
+  CHECK_FALSE(ReadJson(object).ok());
+
+  object = Minimal();
+  object["rope_scaling"] = {{"rope_type", "yarn"},
+                            {"factor", 4.0},
+                            {"original_max_position_embeddings", 256}};
+  const auto yarn = ReadJson(object);
+  REQUIRE(yarn.ok());
+  CHECK(yarn->rope.original_context == 256);
+  CHECK(yarn->rope.attention_factor == 1.0);
+  object["rope_scaling"]["attention_factor"] = 2 * (0.1 * std::log(4.0) + 1);
+  CHECK(ReadJson(object)->rope.attention_factor == doctest::Approx(2.0));
+}
+
 TEST_CASE("configurations that would convert wrongly are refused by name") {
   struct Lie {
     const char* says;
@@ -143,6 +222,14 @@ TEST_CASE("configurations that would convert wrongly are refused by name") {
       {"already quantized", "quantization_config", json::object(), unsupported},
       {"'dynamic'", "rope_scaling", {{"rope_type", "dynamic"}}, unsupported},
       {"'rope_scaling' is not an object", "rope_scaling", 4},
+      {"'layer_types' of layer 1",
+       "layer_types",
+       {"full_attention", "sliding_attention"},
+       unsupported},
+      {"'use_bidirectional_attention'", "use_bidirectional_attention", true,
+       unsupported},
+      {"'final_logit_softcapping'", "final_logit_softcapping", 30.0,
+       unsupported},
       {"differs by layer",
        "rope_parameters",
        {{"full_attention", {{"rope_theta", 1e4}}}},
