@@ -47,6 +47,8 @@ class Tokenizer {
     // added only there. A chat turn's text that follows a control token is
     // encoded as the model's own trainer did (see the .cc).
     bool add_space_prefix = true;
+    // Sentencepiece's space prefix behind special tokens as well.
+    bool space_after_special = false;
     bool add_eos = false;  // only where the model file wants an eos
     // With parse_special: sorted, disjoint parts of the text in which names of
     // special tokens are plain text, even where they reach beyond the part.

@@ -288,7 +288,7 @@ Result<std::vector<TokenId>> SentencepieceTokenizer::Encode(
       DAPPLE_RETURN_IF_ERROR(EncodePlain(text.substr(done, match->begin - done),
                                          space_prefix, &ids));
       ids.push_back(match->id);
-      space_prefix = false;
+      space_prefix = options.space_after_special && add_space_prefix_;
       done = match->end;
     }
     DAPPLE_RETURN_IF_ERROR(EncodePlain(text.substr(done), space_prefix, &ids));

@@ -4,8 +4,8 @@
 #include <memory>
 #include <vector>
 
+#include "chat_flags.h"
 #include "command.h"
-#include "dapple/chat.h"
 #include "generation.h"
 #include "quotes.h"
 
@@ -16,6 +16,7 @@ struct Options {
   ModelOptions model;
   GenerationOptions generation;
   EvictionFlags eviction;
+  ChatFlags chat;
   QuoteFlags quotes;
   std::vector<std::string> files;
   std::string question;
@@ -41,9 +42,9 @@ Result<GenerationReport> RunAsk(const Options& options) {
   task.memory = options.model.memory;
   task.eviction.seed = options.generation.sampler.seed;
   DAPPLE_ASSIGN_OR_RETURN(
-      task.prompt, EncodeChat(engine->tokenizer(),
-                              {"", text + options.question, options.lead_in},
-                              /*parse_special=*/false));
+      task.prompt,
+      options.chat.Encode(engine->tokenizer(), text + options.question,
+                          options.lead_in));
   GenerationOptions generation = options.generation;
   std::unique_ptr<QuoteConstraint> constraint;
   // A lead-in is the start of an answer in other words.
@@ -71,6 +72,7 @@ void AddAsk(CLI::App& root, Run& run) {
       ->required();
   command->add_option("--lead-in", options->lead_in,
                       "text that begins the answer");
+  options->chat.AddTo(*command);
   options->quotes.AddTo(*command);
   options->model.AddTo(*command);
   options->eviction.AddTo(*command);

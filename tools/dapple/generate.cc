@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
+#include "chat_flags.h"
 #include "command.h"
-#include "dapple/chat.h"
 #include "generation.h"
 
 namespace dapple::tool {
@@ -16,11 +16,10 @@ struct Options {
   EvictionFlags eviction;
   std::vector<std::string> files;
   std::vector<std::string> words;
-  bool chat = false;
+  bool is_chat = false;
   bool raw = false;
-  std::string system;
+  ChatFlags chat;
   std::string lead_in;
-  bool parse_special = false;
 };
 
 // Files first, then the words of the command line; stdin when neither is
@@ -57,16 +56,15 @@ Result<GenerationReport> RunGenerate(const Options& options) {
   task.eviction = options.eviction;
   task.memory = options.model.memory;
   task.eviction.seed = options.generation.sampler.seed;
-  if (options.chat || (!options.raw && SupportsChat(tokenizer))) {
+  if (options.is_chat || !options.chat.chat_template.empty() ||
+      (!options.raw && SupportsChat(tokenizer))) {
     DAPPLE_ASSIGN_OR_RETURN(
-        task.prompt,
-        EncodeChat(tokenizer, {options.system, text, options.lead_in},
-                   options.parse_special));
+        task.prompt, options.chat.Encode(tokenizer, text, options.lead_in));
   } else {
-    if (!options.system.empty())
+    if (!options.chat.system.empty())
       return InvalidArgument("--system needs a chat model (see --chat)");
     Tokenizer::EncodeOptions encode;
-    encode.parse_special = options.parse_special;
+    encode.parse_special = options.chat.parse_special;
     DAPPLE_ASSIGN_OR_RETURN(task.prompt,
                             tokenizer.Encode(text + options.lead_in, encode));
   }
@@ -85,16 +83,16 @@ void AddGenerate(CLI::App& root, Run& run) {
       ->add_option("-f,--file", options->files,
                    "read the prompt from FILE (- is stdin); repeatable")
       ->type_name("FILE");
-  auto* chat = command->add_flag("--chat", options->chat,
+  auto* chat = command->add_flag("--chat", options->is_chat,
                                  "wrap the prompt as a chat turn (default "
-                                 "where the model has ChatML)");
-  command->add_flag("--raw", options->raw, "continue the text as it is")
-      ->excludes(chat);
-  command->add_option("--system", options->system, "system turn of the chat");
+                                 "where the model has a chat format)");
+  auto* raw =
+      command->add_flag("--raw", options->raw, "continue the text as it is");
+  raw->excludes(chat);
+  options->chat.AddTo(*command);
+  raw->excludes(command->get_option("--chat-template"));
   command->add_option("--lead-in", options->lead_in,
                       "text that begins the answer");
-  command->add_flag("--parse-special", options->parse_special,
-                    "special tokens in the text are control tokens");
   options->model.AddTo(*command);
   options->eviction.AddTo(*command);
   options->generation.AddTo(*command, 256);

@@ -172,8 +172,9 @@ class Loop {
         interrupted_(interrupted),
         output_(output),
         sampler_(options.sampler, engine.tokenizer().vocab_size()),
-        detokenizer_(engine.tokenizer(), /*strip_leading_space=*/
-                     task.lead_in.empty()) {
+        detokenizer_(
+            engine.tokenizer(), /*strip_leading_space=*/
+            task.lead_in.empty() && engine.tokenizer().adds_space_prefix()) {
     for (TokenId id : task.prompt) sampler_.Observe(id);
     allowed_.reserve(engine.tokenizer().vocab_size());
   }

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "chat_flags.h"
 #include "command.h"
-#include "dapple/chat.h"
 #include "generation.h"
 #include "quotes.h"
 
@@ -20,6 +20,7 @@ struct Options {
   std::vector<std::string> files;
   std::string length = "medium";
   std::string instruction = "Summarize the text above.";
+  ChatFlags chat;
   QuoteFlags quotes;
   bool tokens_given = false;
 };
@@ -41,9 +42,9 @@ Result<GenerationReport> SummarizeFile(Engine& engine, const Options& options,
   task.eviction.seed = options.generation.sampler.seed;
   task.summary = true;
   DAPPLE_ASSIGN_OR_RETURN(
-      task.prompt, EncodeChat(engine.tokenizer(),
-                              {"", text + "\n\n" + options.instruction, ""},
-                              /*parse_special=*/false));
+      task.prompt,
+      options.chat.Encode(engine.tokenizer(),
+                          text + "\n\n" + options.instruction, ""));
   GenerationOptions generation = options.generation;
   std::unique_ptr<QuoteConstraint> constraint;
   if (quotes) {
@@ -100,6 +101,7 @@ void AddSummarize(CLI::App& root, Run& run) {
       ->add_option("--instruction", options->instruction,
                    "what is asked of the model after the document")
       ->capture_default_str();
+  options->chat.AddTo(*command);
   options->quotes.AddTo(*command);
   options->model.AddTo(*command);
   options->eviction.AddTo(*command);
