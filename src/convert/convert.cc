@@ -66,10 +66,13 @@ void AddGeneralKeys(const ConvertOptions& options, const HfConfig& config,
 }
 
 void AddTokenizerKeys(const HfTokenizer& tokenizer, GgufWriter* writer) {
-  writer->AddString("tokenizer.ggml.model", "llama");
-  writer->AddString("tokenizer.ggml.pre", "default");
+  writer->AddString("tokenizer.ggml.model", tokenizer.model);
+  writer->AddString("tokenizer.ggml.pre", tokenizer.pre);
   writer->AddStrings("tokenizer.ggml.tokens", tokenizer.tokens);
-  writer->AddFloats("tokenizer.ggml.scores", tokenizer.scores);
+  if (!tokenizer.scores.empty())
+    writer->AddFloats("tokenizer.ggml.scores", tokenizer.scores);
+  if (!tokenizer.merges.empty())
+    writer->AddStrings("tokenizer.ggml.merges", tokenizer.merges);
   writer->AddInts("tokenizer.ggml.token_type", tokenizer.types);
   const auto add_id = [writer](const char* key,
                                const std::optional<uint32_t>& id) {
@@ -77,12 +80,19 @@ void AddTokenizerKeys(const HfTokenizer& tokenizer, GgufWriter* writer) {
   };
   add_id("tokenizer.ggml.bos_token_id", tokenizer.bos_id);
   add_id("tokenizer.ggml.eos_token_id", tokenizer.eos_id);
+  add_id("tokenizer.ggml.eot_token_id", tokenizer.eot_id);
+  add_id("tokenizer.ggml.eom_token_id", tokenizer.eom_id);
   add_id("tokenizer.ggml.unknown_token_id", tokenizer.unk_id);
   add_id("tokenizer.ggml.padding_token_id", tokenizer.pad_id);
   writer->AddBool("tokenizer.ggml.add_bos_token", tokenizer.add_bos);
   writer->AddBool("tokenizer.ggml.add_eos_token", tokenizer.add_eos);
   writer->AddBool("tokenizer.ggml.add_space_prefix",
                   tokenizer.add_space_prefix);
+  // GGUF has no keys for these; other readers ignore ours.
+  if (!tokenizer.lstrip.empty())
+    writer->AddInts("dapple.tokenizer.lstrip", tokenizer.lstrip);
+  if (!tokenizer.rstrip.empty())
+    writer->AddInts("dapple.tokenizer.rstrip", tokenizer.rstrip);
   if (!tokenizer.chat_template.empty())
     writer->AddString("tokenizer.chat_template", tokenizer.chat_template);
 }

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "convert/hf_bpe_tokenizer.h"
 #include "convert/json_file.h"
 #include "convert/sentencepiece_model.h"
 #include "gguf/printable.h"
@@ -24,12 +25,6 @@ constexpr float kAddedScore = -1000.0f;
 
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
-// Chat markers are often user-defined pieces in tokenizer.model. As control
-// tokens they are never made from plain text, so a document cannot forge them.
-bool LooksLikeControl(std::string_view text) {
-  return text.size() > 4 && text.starts_with("<|") && text.ends_with("|>");
-}
-
 class Reader {
  public:
   Reader(const std::string& folder, const HfConfig& config)
@@ -43,10 +38,13 @@ class Reader {
       DAPPLE_ASSIGN_OR_RETURN(object, ReadJsonObject(config_path));
     }
     const JsonFields fields(object, config_path);
-    DAPPLE_RETURN_IF_ERROR(ReadAddedTokens());
-    DAPPLE_RETURN_IF_ERROR(ReadAddedTokensDecoder(fields));
+    if (out_.model == "llama") {  // tokenizer.json has them all
+      DAPPLE_RETURN_IF_ERROR(ReadAddedTokens());
+      DAPPLE_RETURN_IF_ERROR(ReadAddedTokensDecoder(fields));
+    }
     DAPPLE_RETURN_IF_ERROR(IndexTexts());
     DAPPLE_RETURN_IF_ERROR(ReadSpecials(fields));
+    DAPPLE_RETURN_IF_ERROR(ReadGenerationConfig());
     return ReadChatTemplate(fields);
   }
 
@@ -55,10 +53,9 @@ class Reader {
  private:
   Status ReadPieces() {
     path_ = folder_ + "/tokenizer.model";
-    if (!Exists(path_) && Exists(folder_ + "/tokenizer.json"))
-      return Unsupported(folder_ +
-                         ": the tokenizer is tokenizer.json alone, which is "
-                         "not supported (tokenizer.model is)");
+    if (const std::string bpe = folder_ + "/tokenizer.json";
+        !Exists(path_) && Exists(bpe))
+      return ReadBpeTokenizer(bpe, config_, &out_);
     DAPPLE_ASSIGN_OR_RETURN(model_, SentencePieceModel::Read(path_));
     const size_t vocab = static_cast<size_t>(config_.vocab_size);
     if (model_.pieces.size() > vocab)
@@ -93,7 +90,8 @@ class Reader {
   }
 
   // Sets an added token. `special`: a control token by the file's own word.
-  void AddToken(uint64_t id, const std::string& text, bool special) {
+  void AddToken(uint64_t id, const std::string& text, bool special,
+                bool lstrip = false, bool rstrip = false) {
     if (id >= out_.tokens.size()) {
       out_.notes.push_back("added token " + Quoted(text) + " has id " +
                            std::to_string(id) +
@@ -101,6 +99,8 @@ class Reader {
       return;
     }
     const bool control = special || LooksLikeControl(text);
+    if (control && lstrip) out_.lstrip.push_back(static_cast<int32_t>(id));
+    if (control && rstrip) out_.rstrip.push_back(static_cast<int32_t>(id));
     if (id >= model_.pieces.size()) {
       out_.tokens[id] = text;
       out_.scores[id] = kAddedScore;
@@ -145,7 +145,12 @@ class Reader {
                               token.Bool("special"));
       if (!text.has_value() || text->empty())
         return fields.Wrong(key, "has no content for " + Quoted(id_text));
-      AddToken(id, *text, special.value_or(false));
+      DAPPLE_ASSIGN_OR_RETURN(const std::optional<bool> left,
+                              token.Bool("lstrip"));
+      DAPPLE_ASSIGN_OR_RETURN(const std::optional<bool> right,
+                              token.Bool("rstrip"));
+      AddToken(id, *text, special.value_or(false), left.value_or(false),
+               right.value_or(false));
     }
     return Status::Ok();
   }
@@ -203,9 +208,38 @@ class Reader {
                             fields.Bool("add_eos_token"));
     DAPPLE_ASSIGN_OR_RETURN(const std::optional<bool> prefix,
                             fields.Bool("add_prefix_space"));
-    out_.add_bos = add_bos.value_or(true) && out_.bos_id.has_value();
-    out_.add_eos = add_eos.value_or(false) && out_.eos_id.has_value();
+    out_.add_bos = add_bos.value_or(out_.add_bos) && out_.bos_id.has_value();
+    out_.add_eos = add_eos.value_or(out_.add_eos) && out_.eos_id.has_value();
     out_.add_space_prefix = prefix.value_or(out_.add_space_prefix);
+    return Status::Ok();
+  }
+
+  // {"eos_token_id": [128001, 128009]}: GGUF has places for three.
+  Status ReadGenerationConfig() {
+    const std::string path = folder_ + "/generation_config.json";
+    if (!Exists(path)) return Status::Ok();
+    DAPPLE_ASSIGN_OR_RETURN(const json object, ReadJsonObject(path));
+    const JsonFields fields(object, path);
+    const json* ends = fields.Find("eos_token_id");
+    if (ends == nullptr || !ends->is_array()) return Status::Ok();
+    for (const json& end : *ends) {
+      const uint64_t* id = end.get_ptr<const uint64_t*>();
+      if (id == nullptr || *id >= out_.tokens.size())
+        return fields.Wrong("eos_token_id", "has an id beyond the vocabulary");
+      const uint32_t value = static_cast<uint32_t>(*id);
+      if (value == out_.eos_id || value == out_.eot_id || value == out_.eom_id)
+        continue;
+      if (!out_.eos_id.has_value()) {
+        out_.eos_id = value;
+      } else if (!out_.eot_id.has_value()) {
+        out_.eot_id = value;
+      } else if (!out_.eom_id.has_value()) {
+        out_.eom_id = value;
+      } else {
+        out_.notes.push_back("token " + std::to_string(value) +
+                             " ends a generation, too: left out");
+      }
+    }
     return Status::Ok();
   }
 

@@ -1,6 +1,7 @@
 #include "dapple/engine.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "engine/planner.h"
 #include "engine/session.h"
@@ -112,6 +113,15 @@ class EngineImpl : public Engine {
 uint64_t EstimateTokenizer(const GgufFile& file) {
   const GgufValue* tokens = file.Find("tokenizer.ggml.tokens");
   if (tokens == nullptr) return 0;
+  const GgufValue* merges = file.Find("tokenizer.ggml.merges");
+  if (merges != nullptr && merges->type == GgufType::kArray) {
+    // Tables of 16 and 4 bytes a slot, as BpeMerges and PieceIndex size them.
+    const uint64_t rules = std::min<uint64_t>(merges->count, 1 << 30);
+    const uint64_t count = std::min<uint64_t>(tokens->count, 1 << 30);
+    return 16 * std::bit_ceil(rules + rules * 3 / 5) +
+           4 * std::bit_ceil(count + count / 2) + 5 * count +
+           tokens->bytes.size();
+  }
   // Measured: 8 k to 256 k pieces.
   constexpr uint64_t kBytesPerToken = 192;
   return tokens->count * kBytesPerToken + 2 * tokens->bytes.size();

@@ -69,6 +69,11 @@ bool IsSpecial(const Vocabulary& vocabulary, size_t i) {
           id == vocabulary.eos || id == vocabulary.eot);
 }
 
+size_t BytePair(char first, char second) {
+  return size_t{static_cast<unsigned char>(first)} << 8 |
+         static_cast<unsigned char>(second);
+}
+
 void SortUnique(auto* values) {
   std::ranges::sort(*values);
   values->erase(std::unique(values->begin(), values->end()), values->end());
@@ -198,6 +203,7 @@ void SentencepieceTokenizer::FindCutRules(const Vocabulary& vocabulary) {
     std::string_view rest = vocabulary.pieces[i];
     char32_t before = 0;
     bool first = true;
+    char last = 0;  // byte of the character before
     while (!rest.empty()) {
       const Utf8Step step = NextUtf8(rest);
       if (step.kind != Utf8Step::kComplete) break;  // matches no valid text
@@ -205,6 +211,8 @@ void SentencepieceTokenizer::FindCutRules(const Vocabulary& vocabulary) {
       if (here == kSpaceMarkCodePoint) here = ' ';
       if (!first && here == ' ') joins_space_.push_back(before);
       if (!first && before == '\n') joins_newline_.push_back(here);
+      if (!first) joins_.set(BytePair(last, here == ' ' ? ' ' : rest[0]));
+      last = here == ' ' ? ' ' : rest[step.length - 1];
       before = here;
       first = false;
       rest.remove_prefix(step.length);
@@ -224,7 +232,17 @@ size_t SentencepieceTokenizer::NextCut(std::string_view text,
   for (size_t at = from; at < text.size(); ++at) {
     const bool space = text[at] == ' ';
     const bool newline = text[at - 1] == '\n';
-    if (!space && !newline) continue;
+    if (!space && !newline) {
+      // Inside a word: where no piece has these two bytes side by side, at the
+      // end of one character and the start of the next. (A visible space in the
+      // text counts as a space there: no cut beside one.)
+      const bool boundary =
+          (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+      if (boundary && !joins_[BytePair(text[at - 1], text[at])] &&
+          text[at - 1] != '\x81' && text[at] != '\xE2')
+        return at;
+      continue;
+    }
     if (space) {
       size_t start = at - 1;  // of the character before
       while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
@@ -347,12 +365,13 @@ TokenId SentencepieceTokenizer::FindPiece(std::string_view text) const {
 }
 
 // Measured as heap growth with Debian 12's library: 237 kB for 1,024 pieces,
-// 1,684 kB for 8,192, 6,493 kB for 32,000. A piece costs it a message with a
-// string and a hash table's node; our own copy of the text comes on top.
+// 1,684 kB for 8,192, 6,660 kB for 32,000, 65,450 kB for 256,000 (longer ones,
+// which take a heap block each). A piece costs it a message with a string and a
+// hash table's node; our own copy of the text comes on top.
 size_t SentencepieceTokenizer::MemoryBytes() const {
-  constexpr size_t kBytesAPiece = 208;
+  const size_t bytes_a_piece = kinds_.size() > 128 * 1024 ? 240 : 208;
   constexpr size_t kFixed = 64 * 1024;  // one part of a text being encoded
-  return kFixed + kinds_.size() * kBytesAPiece + texts_.capacity() +
+  return kFixed + kinds_.size() * bytes_a_piece + texts_.capacity() +
          specials_.MemoryBytes();
 }
 

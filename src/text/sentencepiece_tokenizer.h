@@ -12,6 +12,7 @@
 
 #include <sentencepiece_processor.h>
 
+#include <bitset>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -68,6 +69,8 @@ class SentencepieceTokenizer final : public Tokenizer {
   // some piece spans: no cut there.
   std::vector<char32_t> joins_space_;
   std::vector<char32_t> joins_newline_;
+  // Last and first byte of characters that are neighbours in some piece.
+  std::bitset<65536> joins_;
   bool may_cut_ = false;
   TokenId bos_ = -1;
   TokenId eos_ = -1;

@@ -202,7 +202,7 @@ TEST_CASE("token ids beyond the vocabulary are refused") {
 
 TEST_CASE("a folder with another kind of tokenizer is refused by name") {
   const TempDir folder;
-  WriteBytes(folder / "tokenizer.json", "{}");
+  WriteBytes(folder / "tokenizer.json", R"({"model": {"type": "WordPiece"}})");
   const auto tokenizer = ReadSmall(folder, 8);
   CHECK(tokenizer.status().code() == StatusCode::kUnsupported);
   CHECK(tokenizer.status().message().find("tokenizer.json") !=

@@ -61,6 +61,10 @@ TEST_CASE("a GGUF vocabulary gives the ids of the tokenizer.model it is from") {
   for (int i = 0; i < 12; ++i) check(RandomText(&random, 30000));
   check(ReadBytes("/usr/share/common-licenses/GPL-3"));
   check(std::string(20000, 'e'));
+  std::string word;  // unbroken, cut inside
+  for (uint32_t i = 0; word.size() < 40000; ++i)
+    word += i % 17 == 0 ? "\u00E9" : std::string(1, "aeQx9/+tn"[i * i / 5 % 9]);
+  check(word);
   check(std::string(20000, ' '));
 }
 

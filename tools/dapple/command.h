@@ -9,6 +9,7 @@
 #include <CLI/App.hpp>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "dapple/status.h"
 
@@ -30,6 +31,7 @@ void AddConvert(CLI::App& root, Run& run);
 void AddEval(CLI::App& root, Run& run);
 void AddGenerate(CLI::App& root, Run& run);
 void AddInspect(CLI::App& root, Run& run);
+void AddModels(CLI::App& root, Run& run);
 void AddPlan(CLI::App& root, Run& run);
 void AddSummarize(CLI::App& root, Run& run);
 void AddTokenize(CLI::App& root, Run& run);
@@ -56,6 +58,9 @@ Result<size_t> ParseLength(const std::string& text);
 std::string HumanBytes(double bytes);
 // "12,041"
 std::string Grouped(uint64_t number);
+
+// Names come from the file: no control bytes may reach a terminal.
+std::string Printable(std::string_view text);
 
 }  // namespace dapple::tool
 

@@ -14,16 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Names come from the file: no control bytes may reach a terminal.
-std::string Printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 0x20 || byte == 0x7F ? '?' : c;
-  }
-  return out;
-}
-
 std::string Dims(const TensorSummary& tensor) {
   std::string out;
   for (const uint64_t dim : tensor.dims)

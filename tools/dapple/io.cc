@@ -21,7 +21,7 @@ int Fail(const Status& status) {
   if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
   std::fprintf(stderr, "dapple: %s\n", status.message().c_str());
   return status.code() == StatusCode::kDoesNotFit ? kExitDoesNotFit
-                                                   : kExitFailure;
+                                                  : kExitFailure;
 }
 
 Result<std::string> ReadFile(const std::string& path) {
@@ -114,6 +114,15 @@ std::string Grouped(uint64_t number) {
     text += digits[i];
   }
   return text;
+}
+
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += byte < 0x20 || byte == 0x7F ? '?' : c;
+  }
+  return out;
 }
 
 }  // namespace dapple::tool

@@ -21,6 +21,7 @@ int Main(int argc, char** argv) {
   AddSummarize(app, run);
   AddAsk(app, run);
   AddGenerate(app, run);
+  AddModels(app, run);
   AddPlan(app, run);
   AddInspect(app, run);
   AddConvert(app, run);
