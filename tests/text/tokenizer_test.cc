@@ -189,6 +189,37 @@ TEST_CASE("user-defined pieces that are text stay text") {
   CHECK(tokenizer->end_ids() == std::vector<TokenId>{2, lines + 2});
 }
 
+TEST_CASE("Gemma's ways: no prefix, runs of white space, bytes, turn marks") {
+  TestVocabulary vocabulary = ByteVocabulary();
+  vocabulary.add_space_prefix = false;
+  for (const char* piece : {"h", "i", "\u2581h", "hi", "\u2581hi"})
+    vocabulary.Add(piece, kNormal,
+                   -static_cast<float>(vocabulary.tokens.size()));
+  for (const char* piece :
+       {"\n\n", "\n\n\n", "\u2581\u2581", "\u2581\u2581\u2581\u2581",
+        "<start_of_turn>", "<end_of_turn>"})
+    vocabulary.Add(piece, kUserDefined);
+  const auto tokenizer = MustOpen(vocabulary);
+  const auto id = [&](const char* piece) { return vocabulary.Find(piece); };
+  CHECK(Ids(*tokenizer, "hi hi", {}) ==
+        std::vector<TokenId>{1, id("hi"), id("\u2581hi")});
+  // Runs are whole pieces, the longest first; what is left joins the word.
+  CHECK(Ids(*tokenizer, "hi       hi") ==
+        std::vector<TokenId>{id("hi"), id("\u2581\u2581\u2581\u2581"),
+                             id("\u2581\u2581"), id("\u2581hi")});
+  CHECK(Ids(*tokenizer, "\n\n\n\n\n") ==
+        std::vector<TokenId>{id("\n\n\n"), id("\n\n")});
+  CHECK(Ids(*tokenizer, "\u00E9") == std::vector<TokenId>{3 + 0xC3, 3 + 0xA9});
+  CHECK(Ids(*tokenizer, "<start_of_turn>hi<end_of_turn>\n\n",
+            {.parse_special = true}) ==
+        std::vector<TokenId>{1, id("<start_of_turn>"), id("hi"),
+                             id("<end_of_turn>"), id("\n\n")});
+  for (const TokenId one : Ids(*tokenizer, "hi<end_of_turn>"))
+    CHECK_FALSE(tokenizer->IsControl(one));
+  CHECK(tokenizer->end_ids() == std::vector<TokenId>{2, id("<end_of_turn>")});
+  CHECK_FALSE(tokenizer->adds_space_prefix());
+}
+
 TEST_CASE("ids and flags come from the file") {
   TestVocabulary vocabulary = ChatVocabulary();
   vocabulary.eos = 2;

@@ -68,9 +68,9 @@ void Look(size_t tokens, const MemoryOptions& memory, Row* row) {
 }
 
 std::string Verdict(const Row& row) {
-  if (!row.problem.empty()) return "cannot run: " + row.problem;
-  if (!row.fits) return "no";
-  return "yes, " + HumanBytes(static_cast<double>(row.planned_bytes)) + " (" +
+  if (!row.problem.empty()) return "cannot be run: " + row.problem;
+  if (!row.fits) return "does not fit";
+  return "fits: " + HumanBytes(static_cast<double>(row.planned_bytes)) + " (" +
          row.schedule + ")";
 }
 
@@ -136,12 +136,12 @@ int RunModels(const Options& options) {
   std::printf("%s", laid.substr(0, at).c_str());
   for (const Row& row : rows) {
     const size_t end = laid.find('\n', at) + 1;
-    std::printf("%s    %s: %s\n    fits: %s\n",
-                laid.substr(at, end - at).c_str(), row.model.cache.c_str(),
-                row.model.path.c_str(), Verdict(row).c_str());
+    std::printf("%s    %s: %s\n    %s\n", laid.substr(at, end - at).c_str(),
+                row.model.cache.c_str(), row.model.path.c_str(),
+                Verdict(row).c_str());
     at = end;
   }
-  std::printf("fits: a prompt of %s tokens in %s (%s)\n",
+  std::printf("Fits: a prompt of %s tokens in %s (%s).\n",
               Grouped(*tokens).c_str(),
               HumanBytes(static_cast<double>(memory.ram_bytes)).c_str(),
               cap_source.c_str());
