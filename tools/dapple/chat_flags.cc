@@ -7,15 +7,23 @@
 namespace dapple::tool {
 namespace {
 
-Result<std::string> TemplateText(const std::string& name) {
-  if (const std::string_view known = KnownChatTemplate(name); !known.empty())
-    return std::string(known);
-  if (access(name.c_str(), F_OK) == 0 || name == "-") return ReadText(name);
+// Why that is neither a known name nor a file; "": it is one.
+std::string TemplateProblem(const std::string& name) {
+  if (!KnownChatTemplate(name).empty() || name == "-" ||
+      access(name.c_str(), F_OK) == 0)
+    return {};
   std::string names;
   for (const std::string& known : KnownChatTemplates())
     names += (names.empty() ? "" : ", ") + known;
-  return InvalidArgument("--chat-template " + name +
-                         ": no such file, and no known name (" + names + ")");
+  return "no file " + name + ", and no known name (" + names + ")";
+}
+
+Result<std::string> TemplateText(const std::string& name) {
+  if (const std::string_view known = KnownChatTemplate(name); !known.empty())
+    return std::string(known);
+  if (const std::string problem = TemplateProblem(name); !problem.empty())
+    return InvalidArgument("--chat-template: " + problem);
+  return ReadText(name);
 }
 
 }  // namespace
@@ -27,6 +35,7 @@ void ChatFlags::AddTo(CLI::App& command) {
       .add_option("--chat-template", chat_template,
                   "a Jinja file, or chatml, llama-3, gemma, mistral, phi-3, "
                   "phi-4, zephyr (default: the model's own)")
+      ->check(TemplateProblem)
       ->type_name("NAME|FILE");
   command.add_flag("--no-think", no_think,
                    "ask models that can think aloud not to");
