@@ -33,7 +33,8 @@ struct EngineOptions {
   std::string model_path;
   int threads = 0;  // 0: one per physical core
   Compute compute = Compute::kDefault;
-  // Prefill GEMM: "auto", "onednn" or "highway". --compute f32 has its own.
+  // Prefill GEMM: "auto", "onednn", "highway" or "int8". --compute f32 has its
+  // own.
   std::string gemm = "auto";
   size_t tile_rows = 0;  // prompt rows computed at a time; 0: chosen
   // Rotary frequencies rounded to bfloat16: only for comparing with references

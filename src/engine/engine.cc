@@ -17,11 +17,26 @@ constexpr size_t kDefaultTileRows = 256;
 
 Result<GemmBackend> ParseBackend(const EngineOptions& options) {
   if (options.compute == Compute::kF32) return GemmBackend::kF32;
-  if (options.gemm == "auto") return Gemm::Choose();
+  if (options.gemm == "auto") return GemmBackend::kAuto;
   if (options.gemm == "onednn") return GemmBackend::kOneDnn;
   if (options.gemm == "highway") return GemmBackend::kHighway;
+  if (options.gemm == "int8") return GemmBackend::kInt8;
   return InvalidArgument("unknown GEMM '" + options.gemm +
-                         "' (auto, onednn or highway)");
+                         "' (auto, onednn, highway or int8)");
+}
+
+// What kAuto means for these weights.
+GemmBackend Resolve(GemmBackend backend, const ModelWeights& weights) {
+  if (backend != GemmBackend::kAuto) return backend;
+  const auto quantized = [](const WeightMatrix& w) {
+    return InfoOf(w.type).block_elements > 1;
+  };
+  return Gemm::Choose(std::all_of(
+      weights.layers.begin(), weights.layers.end(), [&](const LayerWeights& l) {
+        return quantized(l.query) && quantized(l.key) && quantized(l.value) &&
+               quantized(l.output) && quantized(l.gate) && quantized(l.up) &&
+               quantized(l.down);
+      }));
 }
 
 size_t TileRows(const EngineOptions& options) {
@@ -150,8 +165,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
   // Starts the threads now, so that the plan sees their stacks.
   model.parallel.For(static_cast<size_t>(model.parallel.threads()),
                      [](size_t, int) {});
+  const GemmBackend resolved = Resolve(backend, model.weights);
   return std::unique_ptr<Engine>(
-      new EngineImpl(std::move(model), backend, TileRows(options)));
+      new EngineImpl(std::move(model), resolved, TileRows(options)));
 }
 
 Result<PlanReport> PlanModel(const EngineOptions& options,
@@ -166,8 +182,8 @@ Result<PlanReport> PlanModel(const EngineOptions& options,
   const int threads =
       options.threads != 0 ? options.threads : UsablePhysicalCores();
   DAPPLE_ASSIGN_OR_RETURN(const auto gemm,
-                          MakeGemm(config, backend, threads, TileRows(options),
-                                   session.row_logits));
+                          MakeGemm(config, Resolve(backend, weights), threads,
+                                   TileRows(options), session.row_logits));
   return Planner({.config = config,
                   .weights = weights,
                   .gemm = *gemm,

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "gemm/highway_gemm.h"
+#include "gemm/int8_gemm.h"
 #ifdef DAPPLE_HAVE_ONEDNN
 #include "gemm/onednn_gemm.h"
 #endif
@@ -29,7 +30,9 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(const Config& config) {
       return InvalidArgument("a matrix product needs non-empty matrices");
   switch (config.backend) {
     case GemmBackend::kAuto: {
-      if (Choose() == GemmBackend::kOneDnn) {
+      const GemmBackend choice = Choose(config.quantized_weights);
+      if (choice == GemmBackend::kInt8) return CreateInt8Gemm(config);
+      if (choice == GemmBackend::kOneDnn) {
         // A library that cannot after all is no reason to fail.
         auto gemm = CreateOneDnn(config);
         if (gemm.ok()) return gemm;
@@ -41,11 +44,14 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(const Config& config) {
     case GemmBackend::kHighway:
     case GemmBackend::kF32:
       return CreateHighwayGemm(config.backend, config);
+    case GemmBackend::kInt8:
+      return CreateInt8Gemm(config);
   }
   return InvalidArgument("unknown matrix product backend");
 }
 
-GemmBackend Gemm::Choose() {
+GemmBackend Gemm::Choose(bool quantized_weights) {
+  if (quantized_weights && HasInt8Dot()) return GemmBackend::kInt8;
 #ifdef DAPPLE_HAVE_ONEDNN
   if (OneDnnSuitsCpu()) return GemmBackend::kOneDnn;
 #endif
@@ -70,6 +76,8 @@ std::string_view Gemm::BackendName(GemmBackend backend) {
       return "highway";
     case GemmBackend::kF32:
       return "f32";
+    case GemmBackend::kInt8:
+      return "int8";
   }
   return "unknown";
 }

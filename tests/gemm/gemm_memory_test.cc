@@ -80,8 +80,8 @@ TEST_CASE("neither packing nor multiplying allocates") {
   const Weights w = RandomWeights(TensorType::kQ8_0, kN, kK, 1);
   const std::vector<float> x = RandomFloats(kRows * kK, 2);
   std::vector<float> y(kRows * kN);
-  for (GemmBackend backend :
-       {GemmBackend::kOneDnn, GemmBackend::kHighway, GemmBackend::kF32}) {
+  for (GemmBackend backend : {GemmBackend::kOneDnn, GemmBackend::kHighway,
+                              GemmBackend::kF32, GemmBackend::kInt8}) {
     for (int threads : {1, 2}) {
       auto bench = MakeBench(backend, threads, kRows, w);
       if (bench == nullptr) continue;
@@ -129,8 +129,8 @@ TEST_CASE("a Gemm for one thread starts no others") {
 
 TEST_CASE("the memory that a backend holds is reported") {
   const Weights w = RandomWeights(TensorType::kBF16, 64, 64, 1);
-  for (GemmBackend backend :
-       {GemmBackend::kOneDnn, GemmBackend::kHighway, GemmBackend::kF32}) {
+  for (GemmBackend backend : {GemmBackend::kOneDnn, GemmBackend::kHighway,
+                              GemmBackend::kF32, GemmBackend::kInt8}) {
     auto bench = MakeBench(backend, 2, 512, w);
     if (bench == nullptr) continue;
     CAPTURE(Gemm::BackendName(backend));

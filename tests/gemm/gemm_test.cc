@@ -7,6 +7,8 @@
 #include <string>
 
 #include "gemm_fixture.h"
+#include "kernels/gemv.h"
+#include "kernels/reference.h"
 #include "kernels/targets.h"
 
 namespace dapple {
@@ -20,7 +22,8 @@ using gemm_test::RandomWeights;
 using gemm_test::Weights;
 
 constexpr GemmBackend kBackends[] = {GemmBackend::kOneDnn,
-                                     GemmBackend::kHighway, GemmBackend::kF32};
+                                     GemmBackend::kHighway, GemmBackend::kF32,
+                                     GemmBackend::kInt8};
 // Sums of a few thousand floats, relative to the sum of magnitudes.
 constexpr double kFloatSums = 1e-6;
 // The same after each activation was rounded to 8 bits: off by 2^-8 at most.
@@ -31,13 +34,48 @@ std::string Name(GemmBackend backend) {
 }
 
 bool Available(GemmBackend backend) {
-  return backend != GemmBackend::kOneDnn ||
-         Gemm::Choose() == GemmBackend::kOneDnn;
+  Gemm::Config config;
+  config.backend = backend;
+  config.max_rows = 1;
+  return backend != GemmBackend::kOneDnn || Gemm::Create(config).ok();
 }
 
 // x rounded to bf16: then no backend may lose anything but in its sums.
 void RoundToBF16(std::vector<float>* x) {
   for (float& v : *x) v = ToFloat(ToBF16(v));
+}
+
+// x and w [rows, k] rounded to 8 bits a group of 32, as kernels::reference
+// does it: then the int8 backend may lose nothing but in its sums.
+template <class T>
+void RoundGroups(size_t rows, size_t k, std::vector<T>* x) {
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t first = 0; first < k; first += 32) {
+      const size_t count = std::min<size_t>(32, k - first);
+      float group[32] = {};
+      T* at = x->data() + r * k + first;
+      for (size_t i = 0; i < count; ++i) group[i] = static_cast<float>(at[i]);
+      kernels::BlockActivation block;
+      kernels::reference::QuantizeActivations(group, 32, &block);
+      for (size_t i = 0; i < count; ++i)
+        at[i] = static_cast<T>(block.scale) * static_cast<T>(block.quants[i]);
+    }
+}
+
+void CheckInt8Product(Bench& bench, const Weights& weights, size_t rows) {
+  Weights w = weights;
+  if (w.type != TensorType::kQ8_0 && w.type != TensorType::kQ4_0)
+    RoundGroups(w.n, w.k, &w.values);
+  std::vector<float> x = RandomFloats(rows * w.k, 8);
+  std::vector<float> y(rows * w.n, NAN);
+  bench.Multiply(x.data(), w.k, rows, y.data(), w.n);
+  // An activation is off by half of its group's scale, a 254th of the largest.
+  CHECK(LargestError(weights, false, x.data(), w.k, rows, y.data(), w.n) <=
+        0.03);
+  RoundGroups(rows, w.k, &x);
+  bench.Multiply(x.data(), w.k, rows, y.data(), w.n);
+  CHECK(LargestError(w, false, x.data(), w.k, rows, y.data(), w.n) <=
+        kFloatSums);
 }
 
 void CheckProduct(GemmBackend backend, TensorType type, size_t n, size_t k,
@@ -51,6 +89,10 @@ void CheckProduct(GemmBackend backend, TensorType type, size_t n, size_t k,
   auto bench = MakeBench(backend, threads, rows, w);
   REQUIRE(bench);
   REQUIRE(bench->gemm->backend() == backend);
+  if (backend == GemmBackend::kInt8) {
+    CheckInt8Product(*bench, w, rows);
+    return;
+  }
   const bool round = backend != GemmBackend::kF32;
   std::vector<float> x = RandomFloats(rows * k, 8);
   std::vector<float> y(rows * n, NAN);
@@ -90,7 +132,8 @@ TEST_CASE("the Highway backends agree with the reference on every target") {
     kernels::ForceTarget(target);
     CAPTURE(kernels::TargetName(target));
     REQUIRE(kernels::ActiveTarget() == target);
-    for (GemmBackend backend : {GemmBackend::kHighway, GemmBackend::kF32}) {
+    for (GemmBackend backend :
+         {GemmBackend::kHighway, GemmBackend::kF32, GemmBackend::kInt8}) {
       CheckProduct(backend, TensorType::kQ8_0, 100, 544, 25, 1);
       CheckProduct(backend, TensorType::kQ4_0, 33, 64, 3, 1);
       CheckProduct(backend, TensorType::kF32, 70, 259, 200, 1);
@@ -196,13 +239,17 @@ TEST_CASE("the automatic choice is a backend that works here") {
   config.shapes = {{64, 64}, {128, 64}, {64, 96}};
   config.max_rows = 100;
   config.threads = 2;
-  auto gemm = Gemm::Create(config);
-  REQUIRE(gemm.ok());
-  CHECK((*gemm)->backend() == Gemm::Choose());
-  CHECK(Gemm::Choose() != GemmBackend::kF32);
-  for (const GemmShape& shape : config.shapes) {
-    CHECK((*gemm)->PackedBytes(shape) >= shape.n * shape.k * 2);
-    CHECK((*gemm)->PackedBytes(shape) % 64 == 0);
+  CHECK(Gemm::Choose(false) != GemmBackend::kInt8);
+  for (bool quantized : {false, true}) {
+    config.quantized_weights = quantized;
+    auto gemm = Gemm::Create(config);
+    REQUIRE(gemm.ok());
+    CHECK((*gemm)->backend() == Gemm::Choose(quantized));
+    CHECK(Gemm::Choose(quantized) != GemmBackend::kF32);
+    for (const GemmShape& shape : config.shapes) {
+      CHECK((*gemm)->PackedBytes(shape) >= shape.n * shape.k);
+      CHECK((*gemm)->PackedBytes(shape) % 64 == 0);
+    }
   }
 }
 
@@ -220,9 +267,7 @@ TEST_CASE("nonsense configurations are refused with a reason") {
   config.shapes.pop_back();
   config.backend = GemmBackend::kOneDnn;
   const Status status = Gemm::Create(config).status();
-  if (Gemm::Choose() == GemmBackend::kOneDnn) {
-    CHECK(status.ok());
-  } else {  // not built in, or not for this CPU
+  if (!status.ok()) {  // not built in, or not for this CPU
     CHECK(status.code() == StatusCode::kUnsupported);
     CHECK_FALSE(status.message().empty());
   }

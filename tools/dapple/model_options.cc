@@ -22,8 +22,8 @@ void ModelOptions::AddTo(CLI::App& command) {
       .add_option("--compute", compute,
                   "default, or f32 for the slow float reference path")
       ->check(CLI::IsMember({"default", "f32"}));
-  command.add_option("--gemm", gemm, "prefill products: auto, onednn, highway")
-      ->check(CLI::IsMember({"auto", "onednn", "highway"}));
+  command.add_option("--gemm", gemm, "prefill products: auto, onednn, highway, int8")
+      ->check(CLI::IsMember({"auto", "onednn", "highway", "int8"}));
   command
       .add_option("--tile-rows", tile_rows,
                   "prompt rows computed at a time (default: chosen)")
