@@ -87,6 +87,58 @@ TEST_CASE("each architecture decodes as it prefills, beyond its window") {
   }
 }
 
+TEST_CASE("files that would be computed wrongly are refused in one line") {
+  struct Lie {
+    const char* says;
+    TinyShape shape;
+  };
+  const auto number = [](const char* architecture, const char* key,
+                         uint32_t value) {
+    TinyShape shape = ShapeOf(architecture, 23);
+    shape.extra_numbers = {{key, value}};
+    return shape;
+  };
+  const auto text = [](const char* key, const char* value) {
+    TinyShape shape = ShapeOf("llama");
+    shape.extra_texts = {{key, value}};
+    return shape;
+  };
+  const auto tensor = [](const char* name) {
+    TinyShape shape = ShapeOf("llama");
+    shape.extra_tensor = name;
+    return shape;
+  };
+  const Lie lies[] = {
+      {"architecture 'mamba' is not supported (supported: llama, qwen2",
+       ShapeOf("mamba")},
+      {"mixture-of-experts", number("llama", "expert_count", 8)},
+      {"RoPE scaling 'dynamic' is not supported",
+       text("rope.scaling.type", "dynamic")},
+      {"yarn RoPE scaling needs llama.rope.scaling.factor",
+       text("rope.scaling.type", "yarn")},
+      {"sliding window pattern of 4",
+       number("gemma3", "attention.sliding_window_pattern", 4)},
+      {"gemma3.attention.sliding_window is missing", ShapeOf("gemma3")},
+      {"tensor 'blk.0.attn_output.bias' is not one that Dapple knows",
+       tensor("blk.0.attn_output.bias")},
+      {"tensor 'blk.1.ffn_gate_inp.weight'",
+       tensor("blk.1.ffn_gate_inp.weight")},
+  };
+  for (const Lie& lie : lies) {
+    CAPTURE(std::string(lie.says));
+    const TinyModel model(lie.shape);
+    EngineOptions options;
+    options.model_path = model.path();
+    const auto engine = Engine::Open(options);
+    REQUIRE_FALSE(engine.ok());
+    const std::string& message = engine.status().message();
+    CAPTURE(message);
+    CHECK(message.starts_with(model.path()));
+    CHECK(message.find(lie.says) != std::string::npos);
+    CHECK(message.find('\n') == std::string::npos);
+  }
+}
+
 // A layer with a window: the choice among the keys that the next token sees.
 std::vector<uint32_t> ChooseSeen(const std::vector<double>& scores,
                                  size_t window, size_t keep, size_t first,

@@ -143,6 +143,7 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
     matrix(base + "ffn_down.weight", shape.width, shape.ffn);
   }
   vector("output_norm.weight");
+  if (!shape.extra_tensor.empty()) vector(shape.extra_tensor);
   matrix("output.weight", shape.vocab, shape.width);
 
   static int counter = 0;
@@ -177,6 +178,9 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
   if (shape.attention_cap() != 0)
     f32("attn_logit_softcapping", shape.attention_cap());
   if (shape.logit_cap() != 0) f32("final_logit_softcapping", shape.logit_cap());
+  for (const auto& [key, value] : shape.extra_numbers) u32(key.c_str(), value);
+  for (const auto& [key, value] : shape.extra_texts)
+    writer->AddString(shape.architecture + "." + key, value);
   // A vocabulary of byte tokens is enough to be valid.
   std::vector<std::string> pieces{"<unk>", "<s>", "</s>"};
   std::vector<int32_t> types{2, 3, 3};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dapple/tokenizer.h"
@@ -24,6 +25,11 @@ struct TinyShape {
   // "llama", "qwen2", "qwen3", "gemma2", "gemma3" or "smollm3".
   std::string architecture = "llama";
   size_t window = 0;  // gemma2, gemma3, llama
+  // For files that lie: more keys (under the architecture's prefix), and a
+  // vector of `width` floats that no model has.
+  std::vector<std::pair<std::string, uint32_t>> extra_numbers = {};
+  std::vector<std::pair<std::string, std::string>> extra_texts = {};
+  std::string extra_tensor = {};
 
   // What sets each apart, told here independently of src/.
   bool Is(const char* name) const { return architecture == name; }
