@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 
 #include "engine/planner.h"
 #include "engine/session.h"
@@ -14,6 +15,16 @@ namespace {
 // Enough rows that a tile's products run near the GEMM's best speed; more
 // only costs activation memory.
 constexpr size_t kDefaultTileRows = 256;
+
+// No exception leaves the library. The text is short enough to need no memory.
+template <class Fn>
+auto OrOutOfMemory(Fn&& fn) -> decltype(fn()) {
+  try {
+    return fn();
+  } catch (const std::bad_alloc&) {
+    return DoesNotFit("out of memory");
+  }
+}
 
 Result<GemmBackend> ParseBackend(const EngineOptions& options) {
   if (options.compute == Compute::kF32) return GemmBackend::kF32;
@@ -65,10 +76,7 @@ Result<std::unique_ptr<Gemm>> MakeGemm(const ModelConfig& c,
 class EngineImpl : public Engine {
  public:
   EngineImpl(LoadedModel model, GemmBackend backend, size_t tile_rows)
-      : model_(std::move(model)),
-        backend_(backend),
-        tile_rows_(tile_rows),
-        program_bytes_(ResidentFileBytes()) {}
+      : model_(std::move(model)), backend_(backend), tile_rows_(tile_rows) {}
 
   const Tokenizer& tokenizer() const override { return *model_.tokenizer; }
   std::string model_name() const override { return model_.config.name; }
@@ -80,12 +88,19 @@ class EngineImpl : public Engine {
   }
 
   Result<PlanReport> Plan(const SessionOptions& options) const override {
-    DAPPLE_ASSIGN_OR_RETURN(const auto gemm, MakeGemm(options));
-    return PlannerOf(*gemm, options).Report();
+    return OrOutOfMemory([&]() -> Result<PlanReport> {
+      DAPPLE_ASSIGN_OR_RETURN(const auto gemm, MakeGemm(options));
+      return PlannerOf(*gemm, options).Report();
+    });
   }
 
   Result<std::unique_ptr<Session>> NewSession(
       const SessionOptions& options) override {
+    return OrOutOfMemory([&] { return MakeSession(options); });
+  }
+
+ private:
+  Result<std::unique_ptr<Session>> MakeSession(const SessionOptions& options) {
     DAPPLE_ASSIGN_OR_RETURN(auto gemm, MakeGemm(options));
     const Planner planner = PlannerOf(*gemm, options);
     DAPPLE_ASSIGN_OR_RETURN(PlanReport report, planner.Report());
@@ -97,7 +112,6 @@ class EngineImpl : public Engine {
                                std::move(report.candidates[report.chosen]));
   }
 
- private:
   Result<std::unique_ptr<Gemm>> MakeGemm(const SessionOptions& options) const {
     return dapple::MakeGemm(model_.config, backend_, threads(), tile_rows_,
                             options.row_logits);
@@ -106,7 +120,9 @@ class EngineImpl : public Engine {
   Planner PlannerOf(const Gemm& gemm, const SessionOptions& options) const {
     // The weights' own pages have a line of their own, and those of an earlier
     // session may be resident still: so the program's files are measured once,
-    // before any weight is read, and only the heap anew.
+    // when the first Gemm has brought its library in and before any weight is
+    // read, and only the heap anew.
+    if (program_bytes_ == 0) program_bytes_ = ResidentFileBytes();
     return Planner({.config = model_.config,
                     .weights = model_.weights,
                     .gemm = gemm,
@@ -121,7 +137,7 @@ class EngineImpl : public Engine {
   LoadedModel model_;
   GemmBackend backend_;
   size_t tile_rows_;
-  uint64_t program_bytes_;
+  mutable uint64_t program_bytes_ = 0;  // 0: not measured yet
 };
 
 // Heap and stacks a vocabulary will take, from its size in the file.
@@ -142,9 +158,7 @@ uint64_t EstimateTokenizer(const GgufFile& file) {
   return tokens->count * kBytesPerToken + 2 * tokens->bytes.size();
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
+Result<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options) {
   if (options.threads < 0 || options.threads > 1024)
     return InvalidArgument("threads must be between 1 and 1024");
   DAPPLE_ASSIGN_OR_RETURN(const GemmBackend backend, ParseBackend(options));
@@ -170,8 +184,8 @@ Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
       new EngineImpl(std::move(model), resolved, TileRows(options)));
 }
 
-Result<PlanReport> PlanModel(const EngineOptions& options,
-                             const SessionOptions& session) {
+Result<PlanReport> PlanFile(const EngineOptions& options,
+                            const SessionOptions& session) {
   DAPPLE_ASSIGN_OR_RETURN(const GemmBackend backend, ParseBackend(options));
   DAPPLE_ASSIGN_OR_RETURN(const GgufFile file,
                           GgufFile::Open(options.model_path));
@@ -195,6 +209,17 @@ Result<PlanReport> PlanModel(const EngineOptions& options,
                   .tokenizer_bytes = EstimateTokenizer(file)},
                  session)
       .Report();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::Open(const EngineOptions& options) {
+  return OrOutOfMemory([&] { return OpenEngine(options); });
+}
+
+Result<PlanReport> PlanModel(const EngineOptions& options,
+                             const SessionOptions& session) {
+  return OrOutOfMemory([&] { return PlanFile(options, session); });
 }
 
 }  // namespace dapple

@@ -9,6 +9,7 @@
 #include "kernels/convert.h"
 #include "kernels/kv_rows.h"
 #include "policy/selection.h"
+#include "util/allocation_trap.h"
 
 namespace dapple {
 namespace {
@@ -245,11 +246,12 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
           probed ? coverage * static_cast<float>(Coverage(scoring.raw, kept))
                  : -1.0f;
     CopyKept(pass, layer, head, kept, &variants_[v], scoring.row);
-    if (hooks.on_scores)
-      hooks.on_scores(v, layer, head,
-                      score && probed ? std::span<const float>(scoring.raw)
-                                      : std::span<const float>(),
-                      kept);
+    if (!hooks.on_scores) continue;
+    const AllowAllocation callback;
+    hooks.on_scores(v, layer, head,
+                    score && probed ? std::span<const float>(scoring.raw)
+                                    : std::span<const float>(),
+                    kept);
   }
 }
 

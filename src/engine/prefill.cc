@@ -8,6 +8,7 @@
 #include "engine/session.h"
 #include "kernels/convert.h"
 #include "kernels/norm.h"
+#include "util/allocation_trap.h"
 #include "util/mmap_file.h"
 
 namespace dapple {
@@ -97,6 +98,7 @@ void SessionImpl::ReportRowLogits(size_t first, size_t from, size_t rows,
                       space_.layer.gemm, model_.parallel);
     }
     CapLogits(space_.row_logits.first(count * config.vocab));
+    const AllowAllocation callback;
     hooks.on_logits(first + row, count, space_.row_logits.data());
   }
 }
@@ -123,6 +125,7 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   prompt_length_ = prompt.size();
   std::fill(coverage_.begin(), coverage_.end(), 1.0f);
   Status status;
+  const NoAllocation promise(&Gemm::InsideLibrary);
   model_.parallel.Region([&] {
     const size_t length = prompt_length_;
     const size_t step = shape_.streaming() ? shape_.chunk_tokens : length;
@@ -137,6 +140,10 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
     }
   });
   space_.ReleasePrefill();
+  if (status.ok()) {
+    const AllowAllocation failing;
+    status = CheckLogits();
+  }
   if (!status.ok()) {
     prompt_length_ = 0;
     return status;
@@ -224,12 +231,17 @@ Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
       std::fill(probe.column_sums.begin(), probe.column_sums.end(), 0.0f);
     if (pass.begin != 0) StageKept(layer);
     for (size_t first = 0; first < total; first += shape_.tile_rows) {
-      if (Stopped(hooks)) return Cancelled("prefill was interrupted");
+      if (Stopped(hooks)) {
+        const AllowAllocation failing;
+        return Cancelled("prefill was interrupted");
+      }
       const size_t rows = std::min(shape_.tile_rows, total - first);
       DAPPLE_RETURN_IF_ERROR(
           PrefillTile(pass, layer, packed, probe, first, rows, hooks));
       progress->done += rows;
-      if (hooks.progress) hooks.progress(*progress);
+      if (!hooks.progress) continue;
+      const AllowAllocation callback;
+      hooks.progress(*progress);
     }
     KeepLayer(pass, layer, hooks);
     if (release) ReleasePages(PagesOf(weights.output));

@@ -1,11 +1,13 @@
 #include "engine/session.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/convert.h"
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
 #include "model/mat_vec.h"
+#include "util/allocation_trap.h"
 #include "util/mmap_file.h"
 
 namespace dapple {
@@ -63,11 +65,23 @@ Result<std::unique_ptr<Session>> SessionImpl::Create(
   }
   if (shape.spilled()) {
     DAPPLE_ASSIGN_OR_RETURN(
-        session->spill_,
-        SpillFile::Create(options.memory.spill_folder,
-                          session->planned_.plan.spill_bytes));
+        session->spill_, SpillFile::Create(options.memory.spill_folder,
+                                           session->planned_.plan.spill_bytes));
   }
   return std::unique_ptr<Session>(std::move(session));
+}
+
+Status SessionImpl::CheckLogits() const {
+  if (gemm_->TakeFailure())
+    return Internal("out of memory: oneDNN gave up a product");
+  // A NaN anywhere in the last row is one in every logit, but weights of the
+  // head may hold one of their own.
+  for (const float logit : space_.logits)
+    if (std::isnan(logit))
+      return Internal(
+          "the model's results are not numbers: its weights are broken, or too "
+          "large for 16 bits");
+  return Status::Ok();
 }
 
 Status SessionImpl::CheckIds(std::span<const TokenId> ids) const {
@@ -130,9 +144,12 @@ Status SessionImpl::Append(TokenId id) {
       options_.on_full == SessionOptions::OnFull::kStop)
     return DoesNotFit("all " + std::to_string(eviction_->generation_slots) +
                       " slots planned for generated tokens are used");
-  model_.parallel.Region([&] { AppendLayers(id); });
+  {
+    const NoAllocation promise(&Gemm::InsideLibrary);
+    model_.parallel.Region([&] { AppendLayers(id); });
+  }
   ++appended_;
-  return Status::Ok();
+  return CheckLogits();
 }
 
 void SessionImpl::AppendLayers(TokenId id) {

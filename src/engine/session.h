@@ -78,6 +78,8 @@ class SessionImpl : public Session {
                     const PrefillHooks& hooks) const;
   void AppendLayers(TokenId id);
 
+  // kInternal when what was computed is no answer.
+  Status CheckLogits() const;
   Status CheckIds(std::span<const TokenId> ids) const;
   void EmbedRow(TokenId id, float* out) const;
   // Rows of the residual stream to and from scratch.x.

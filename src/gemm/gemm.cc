@@ -35,7 +35,7 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(const Config& config) {
       if (choice == GemmBackend::kOneDnn) {
         // A library that cannot after all is no reason to fail.
         auto gemm = CreateOneDnn(config);
-        if (gemm.ok()) return gemm;
+        if (gemm.status().code() != StatusCode::kUnsupported) return gemm;
       }
       return CreateHighwayGemm(GemmBackend::kHighway, config);
     }

@@ -78,6 +78,10 @@ class Gemm {
   // Heap held by the backend (JIT code, primitive caches), for the plan.
   virtual size_t OwnBytes() const = 0;
 
+  // Whether a product since the last call of this was given up because the
+  // library had no memory for it. Its results are NaN.
+  virtual bool TakeFailure() const { return false; }
+
   // Dequantises and reorders w into `packed` (PackedBytes of w's shape,
   // 64-byte aligned), in parallel.
   virtual void Pack(const WeightMatrix& w, std::span<std::byte> packed,

@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cassert>
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <utility>
@@ -61,6 +63,10 @@ size_t ResidentBytes() {
 }
 
 size_t PaddedDepth(size_t k) { return AlignUp(k, kDepth); }
+
+Status OutOfMemory() {
+  return DoesNotFit("out of memory while preparing oneDNN");
+}
 
 dnnl::memory::dim Dim(size_t value) {
   return static_cast<dnnl::memory::dim>(value);
@@ -130,6 +136,8 @@ class OneDnnGemm final : public Gemm {
   }
 
   size_t OwnBytes() const override { return own_bytes_; }
+
+  bool TakeFailure() const override { return failed_.exchange(false); }
 
   void Pack(const WeightMatrix& w, std::span<std::byte> packed,
             const Parallel& parallel) const override {
@@ -246,17 +254,12 @@ class OneDnnGemm final : public Gemm {
     std::byte* own = arena.Carve<std::byte>(ThreadBytes()).data();
     for (const Product& product : products_)
       MultiplyTile(product, 0, x, w, own);
-    return Status::Ok();
+    return TakeFailure() ? OutOfMemory() : Status::Ok();
   }
 
-  // rows: [kRows, k]; weights: one panel; own: ThreadBytes. Returns the
-  // product, [kRows, kColumns], in `own`.
-  const float* MultiplyTile(const Product& product, int thread,
-                            const BF16* rows, const BF16* weights,
-                            std::byte* own) const {
+  dnnl_status_t Execute(const Product& product, int thread, const BF16* rows,
+                        const BF16* weights, std::byte* own) const {
     const Arguments& a = product.threads[static_cast<size_t>(thread)];
-    auto* tile = reinterpret_cast<float*>(own);
-    inside_onednn = true;
     // The library's argument objects know no const; it only reads these two.
     dnnl_status_t status =
         dnnl_memory_set_data_handle(a.rows.get(), const_cast<BF16*>(rows));
@@ -264,18 +267,37 @@ class OneDnnGemm final : public Gemm {
       status = dnnl_memory_set_data_handle(a.weights.get(),
                                            const_cast<BF16*>(weights));
     if (status == dnnl_success)
-      status = dnnl_memory_set_data_handle(a.result.get(), tile);
+      status = dnnl_memory_set_data_handle(a.result.get(), own);
     if (status == dnnl_success)
       status = dnnl_memory_set_data_handle(a.workspace.get(), own + kTileBytes);
     if (status == dnnl_success)
       status = dnnl_primitive_execute(
           product.primitive.get(), streams_[static_cast<size_t>(thread)].get(),
           static_cast<int>(a.list.size()), a.list.data());
+    return status;
+  }
+
+  // rows: [kRows, k]; weights: one panel; own: ThreadBytes. Returns the
+  // product, [kRows, kColumns], in `own`.
+  const float* MultiplyTile(const Product& product, int thread,
+                            const BF16* rows, const BF16* weights,
+                            std::byte* own) const {
+    auto* tile = reinterpret_cast<float*>(own);
+    inside_onednn = true;
+    dnnl_status_t status;
+    // A C interface, but its argument map is C++ that may run out of memory.
+    try {
+      status = Execute(product, thread, rows, weights, own);
+    } catch (const std::bad_alloc&) {
+      status = dnnl_out_of_memory;
+    }
     inside_onednn = false;
     // Only out-of-memory is left to fail here. It must not pass for a result.
-    if (status != dnnl_success)
+    if (status != dnnl_success) {
+      failed_.store(true, std::memory_order_relaxed);
       std::fill(tile, tile + kRows * kColumns,
                 std::numeric_limits<float>::quiet_NaN());
+    }
     return tile;
   }
 
@@ -290,6 +312,7 @@ class OneDnnGemm final : public Gemm {
   size_t max_k_ = 0;
   size_t workspace_bytes_ = 0;
   size_t own_bytes_ = 0;
+  mutable std::atomic<bool> failed_ = false;
 };
 
 }  // namespace
@@ -312,7 +335,11 @@ Result<std::unique_ptr<Gemm>> CreateOneDnnGemm(const Gemm::Config& config) {
     DAPPLE_RETURN_IF_ERROR(gemm->Init(config));
     return std::unique_ptr<Gemm>(std::move(gemm));
   } catch (const dnnl::error& error) {
+    // Another backend would not fit either.
+    if (error.status == dnnl_out_of_memory) return OutOfMemory();
     return Unsupported(std::string("oneDNN: ") + error.what());
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
   }
 }
 

@@ -3,12 +3,35 @@
 #include <algorithm>
 #include <bitset>
 #include <exception>
+#include <new>
 
 #include "text/model_proto.h"
 #include "text/utf8.h"
 
 namespace dapple {
 namespace {
+
+// While one lives, a `new` that finds no memory ends the process through
+// std::terminate, with std::bad_alloc as the current exception: protobuf,
+// inside of sentencepiece, would crash while it unwinds (the destructor of a
+// message reads fields that were not made yet; seen with 0.1.97).
+class NoUnwinding {
+ public:
+  NoUnwinding() : before_(std::set_new_handler(&OutOfMemory)) {}
+  ~NoUnwinding() { std::set_new_handler(before_); }
+  NoUnwinding(const NoUnwinding&) = delete;
+  NoUnwinding& operator=(const NoUnwinding&) = delete;
+
+ private:
+  [[noreturn]] static void OutOfMemory() {
+    try {
+      throw std::bad_alloc();
+    } catch (...) {
+      std::terminate();
+    }
+  }
+  std::new_handler before_;
+};
 
 // U+2581: sentencepiece's visible space.
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
@@ -171,9 +194,12 @@ Status SentencepieceTokenizer::Load(const Vocabulary& vocabulary) {
 
 Status SentencepieceTokenizer::Hand(const std::string& model_proto) {
   try {
+    const NoUnwinding loading;
     const auto status = processor_.LoadFromSerializedProto(model_proto);
     if (status.ok()) return Status::Ok();
     return Corrupt(path_ + ": vocabulary refused: " + status.ToString());
+  } catch (const std::bad_alloc&) {
+    return DoesNotFit("out of memory");
   } catch (const std::exception& error) {
     return Corrupt(path_ + ": vocabulary refused: " + error.what());
   }
@@ -273,6 +299,7 @@ Status SentencepieceTokenizer::EncodePlain(std::string_view text,
       part = prefixed;
       space_prefix = false;
     }
+    const NoUnwinding encoding;
     const auto status =
         processor_.Encode({part.data(), part.size()}, &part_ids);
     if (!status.ok()) return Internal(path_ + ": " + status.ToString());
@@ -311,6 +338,8 @@ Result<std::vector<TokenId>> SentencepieceTokenizer::Encode(
     }
     DAPPLE_RETURN_IF_ERROR(EncodePlain(text.substr(done), space_prefix, &ids));
     if (options.add_eos && adds_eos()) ids.push_back(eos_);
+  } catch (const std::bad_alloc&) {
+    return DoesNotFit("out of memory");
   } catch (const std::exception& error) {
     return Internal(path_ + ": " + error.what());
   }

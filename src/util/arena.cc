@@ -33,6 +33,11 @@ Result<Arena> Arena::Reserve(uint64_t bytes) {
   if (base == MAP_FAILED)
     return DoesNotFit("the system refused an arena of " +
                       std::to_string(bytes) + " bytes");
+#if defined(MADV_NOHUGEPAGE)
+  // Where huge pages are always on, the kernel would fill what was released
+  // (and what no run touches) behind the plan's back.
+  madvise(base, bytes, MADV_NOHUGEPAGE);
+#endif
   arena.base_ = static_cast<std::byte*>(base);
   arena.capacity_ = bytes;
   return arena;

@@ -11,10 +11,13 @@
 #include <cstring>
 #include <utility>
 
+#include "util/allocation_trap.h"
+
 namespace dapple {
 namespace {
 
 Status Problem(const std::string& folder, const char* what, int error) {
+  const AllowAllocation failing;
   return IoError(folder + ": " + what + ": " + std::strerror(error));
 }
 

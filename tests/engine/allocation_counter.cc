@@ -20,7 +20,7 @@ std::atomic<size_t> allocations = 0;
 }  // namespace
 
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
+    !defined(__SANITIZE_THREAD__) && !defined(DAPPLE_ALLOCATION_TRAP)
 #define DAPPLE_COUNTS_ALLOCATIONS 1
 
 // glibc's own entry points. A definition of malloc in the program replaces

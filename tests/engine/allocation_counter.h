@@ -21,7 +21,8 @@ class AllocationCounter {
   // Stops counting; the number of allocations since construction.
   size_t Stop();
 
-  // False under sanitizers, which own malloc themselves.
+  // False under sanitizers, which own malloc themselves, and where the trap
+  // (util/allocation_trap.h) does.
   static bool Works();
 };
 

@@ -1,18 +1,65 @@
+#include <sys/prctl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
 
 #include "command.h"
 
 namespace dapple::tool {
-namespace {
 
-bool IsCommand(const CLI::App& app, const std::string& name) {
+static bool IsCommand(const CLI::App& app, const std::string& name) {
   for (const CLI::App* command : app.get_subcommands({}))
     if (command->get_name() == name) return true;
   return false;
 }
 
-int Main(int argc, char** argv) {
+// Without allocating: there may be nothing left to allocate.
+static void Say(const char* text) {
+  [[maybe_unused]] const ssize_t put = write(2, text, std::strlen(text));
+}
+
+static int OutOfMemory() {
+  Say("dapple: out of memory\n");
+  return kExitDoesNotFit;
+}
+
+// Exceptions that nobody can catch: those that leave a thread or a noexcept
+// function. One line instead of an abort with a core file.
+[[noreturn]] static void Terminate() {
+  int code = kExitFailure;
+  try {
+    if (const auto current = std::current_exception())
+      std::rethrow_exception(current);
+    Say("dapple: ended by an internal error\n");
+  } catch (const std::bad_alloc&) {
+    code = OutOfMemory();
+  } catch (const std::exception& error) {
+    Say("dapple: ended by an internal error: ");
+    Say(error.what());
+    Say("\n");
+  } catch (...) {
+    Say("dapple: ended by an internal error\n");
+  }
+  _exit(code);
+}
+
+static void PrepareProcess() {
+  std::set_terminate(Terminate);
+  // A file that may grow no further is an error to report, not a signal.
+  std::signal(SIGXFSZ, SIG_IGN);
+  // Huge pages would make more resident than the plan counts: up to 2 MiB for
+  // each thread's stack and each end of the heap.
+#if defined(PR_SET_THP_DISABLE)
+  prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+#endif
+}
+
+static int Main(int argc, char** argv) {
   CLI::App app("Long documents on small machines: a CPU inference runtime.",
                "dapple");
   app.require_subcommand(1);
@@ -44,7 +91,13 @@ int Main(int argc, char** argv) {
   return run();
 }
 
-}  // namespace
 }  // namespace dapple::tool
 
-int main(int argc, char** argv) { return dapple::tool::Main(argc, argv); }
+int main(int argc, char** argv) {
+  dapple::tool::PrepareProcess();
+  try {
+    return dapple::tool::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return dapple::tool::OutOfMemory();
+  }
+}

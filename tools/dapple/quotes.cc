@@ -36,6 +36,7 @@ Result<std::unique_ptr<QuoteConstraint>> QuoteDocument(const Engine& engine,
   limits.max_sentences = most;
   auto made =
       QuoteConstraint::Create(engine.tokenizer(), SplitSentences(text), limits);
+  if (made.status().code() == StatusCode::kDoesNotFit) return made.status();
   if (!made.ok())
     return InvalidArgument((name == "-" ? "standard input" : name) + ": " +
                            made.status().message() +
