@@ -3,9 +3,10 @@
 namespace dapple::tool {
 
 void AddBench(CLI::App& root, Run& run) {
-  CLI::App* bench = root.add_subcommand("bench", "Measure speed");
+  CLI::App* bench = root.add_subcommand("bench", "Measure speed and memory");
   bench->require_subcommand(1);
   AddBenchEviction(*bench, run);
+  AddBenchFootprint(*bench, run);
 }
 
 }  // namespace dapple::tool

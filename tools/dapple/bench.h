@@ -7,6 +7,7 @@
 namespace dapple::tool {
 
 void AddBenchEviction(CLI::App& bench, Run& run);
+void AddBenchFootprint(CLI::App& bench, Run& run);
 
 }  // namespace dapple::tool
 

@@ -1,6 +1,7 @@
 #include "drawing.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "bitmap_font.h"
@@ -64,9 +65,44 @@ class Raster {
     }
   }
 
+  // Smooth at its edges. Coordinates are PNG pixels.
+  void Stroke(double x0, double y0, double x1, double y1, double thickness,
+              Color color) {
+    const double length = std::hypot(x1 - x0, y1 - y0);
+    const double half = thickness / 2;
+    const double dx = length > 0 ? (x1 - x0) / length : 1;
+    const double dy = length > 0 ? (y1 - y0) / length : 0;
+    const auto low = [&](double a, double b) {
+      return std::max(0, static_cast<int>(std::floor(std::min(a, b) - half)));
+    };
+    const auto high = [&](double a, double b, int most) {
+      return std::min(most,
+                      static_cast<int>(std::ceil(std::max(a, b) + half)) + 1);
+    };
+    for (int y = low(y0, y1); y < high(y0, y1, height_); ++y)
+      for (int x = low(x0, x1); x < high(x0, x1, width_); ++x) {
+        const double px = x + 0.5 - x0, py = y + 0.5 - y0;
+        const double along = px * dx + py * dy;
+        const double beyond = std::max({-along, along - length, 0.0});
+        const double away = std::hypot(px * dy - py * dx, beyond);
+        Blend(x, y, std::clamp(half + 0.5 - away, 0.0, 1.0), color);
+      }
+  }
+
   const uint8_t* data() const { return pixels_.data(); }  // [height, width, 3]
 
  private:
+  void Blend(int x, int y, double share, Color color) {
+    uint8_t* pixel =
+        &pixels_[(static_cast<size_t>(y) * static_cast<size_t>(width_) +
+                  static_cast<size_t>(x)) *
+                 3];
+    const uint8_t parts[3] = {color.red, color.green, color.blue};
+    for (int i = 0; i < 3; ++i)
+      pixel[i] = static_cast<uint8_t>(
+          std::lround(pixel[i] + (parts[i] - pixel[i]) * share));
+  }
+
   int width_, height_;
   std::vector<uint8_t> pixels_;  // [height, width, 3]
 };
@@ -86,6 +122,13 @@ std::string Drawing::Svg() const {
            std::to_string(box.y) + "\" width=\"" + std::to_string(box.width) +
            "\" height=\"" + std::to_string(box.height) + "\" fill=\"" +
            Hex(box.color) + "\"/>\n";
+  for (const Segment& segment : strokes_)
+    out +=
+        "<line x1=\"" + std::to_string(segment.x0) + "\" y1=\"" +
+        std::to_string(segment.y0) + "\" x2=\"" + std::to_string(segment.x1) +
+        "\" y2=\"" + std::to_string(segment.y1) + "\" stroke-width=\"" +
+        std::to_string(segment.thickness) +
+        "\" stroke-linecap=\"round\" stroke=\"" + Hex(segment.color) + "\"/>\n";
   out += "<g font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n";
   for (const Line& line : texts_) {
     const char* anchor = line.anchor == Anchor::kStart    ? "start"
@@ -107,6 +150,10 @@ Result<std::string> Drawing::Png() const {
   for (const Box& box : rectangles_)
     raster.Fill(box.x * kScale, box.y * kScale, box.width * kScale,
                 box.height * kScale, box.color);
+  for (const Segment& segment : strokes_)
+    raster.Stroke(segment.x0 * kScale, segment.y0 * kScale, segment.x1 * kScale,
+                  segment.y1 * kScale, segment.thickness * kScale,
+                  segment.color);
   for (const Line& line : texts_) {
     const int dot = 1 + line.size;
     const int advance = Advance(line.size) * kScale;

@@ -1,4 +1,4 @@
-// Drawing: filled rectangles and lines of text, as SVG or as PNG.
+// Drawing: filled rectangles, strokes and lines of text, as SVG or as PNG.
 //
 // Enough for a chart, with no library for SVG and libpng alone for PNG: a
 // graphics library would be linked into a program that counts its memory.
@@ -29,6 +29,11 @@ class Drawing {
   void Rectangle(int x, int y, int width, int height, Color color) {
     rectangles_.push_back({x, y, width, height, color});
   }
+  // A straight stroke with round ends (a dot where they are one), `thickness`
+  // across.
+  void Stroke(int x0, int y0, int x1, int y1, int thickness, Color color) {
+    strokes_.push_back({x0, y0, x1, y1, thickness, color});
+  }
   // `y` is the middle of the line; `size` 1 for text, 2 for headings.
   void Text(int x, int y, std::string text, Anchor anchor, Color color,
             int size = 1) {
@@ -46,6 +51,10 @@ class Drawing {
     int x, y, width, height;
     Color color;
   };
+  struct Segment {
+    int x0, y0, x1, y1, thickness;
+    Color color;
+  };
   struct Line {
     int x, y;
     std::string text;
@@ -55,8 +64,9 @@ class Drawing {
   };
 
   int width_, height_;
-  std::vector<Box> rectangles_;  // later ones over earlier ones
-  std::vector<Line> texts_;      // over all rectangles
+  std::vector<Box> rectangles_;   // later ones over earlier ones
+  std::vector<Segment> strokes_;  // over all rectangles
+  std::vector<Line> texts_;       // over all else
 };
 
 }  // namespace dapple::tool
