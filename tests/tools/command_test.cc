@@ -174,9 +174,8 @@ TEST_CASE("converting leaves nothing half-written") {
 
 TEST_CASE("the fixtures' logits are within bounds on both paths") {
   const Folder folder;
-  for (const char* name :
-       {"llama", "llama3-rope", "mistral", "qwen2", "qwen3", "gemma2", "gemma3",
-        "phi3", "smollm3"}) {
+  for (const char* name : {"llama", "llama3-rope", "mistral", "qwen2", "qwen3",
+                           "gemma2", "gemma3", "phi3", "smollm3"}) {
     CAPTURE(std::string(name));
     const std::string data = Env("DAPPLE_TEST_DATA") + "/" + name;
     const std::string model = folder / (std::string(name) + ".gguf");
@@ -391,6 +390,80 @@ TEST_CASE("eval needle shows what its folder has without running") {
   CHECK(shown.out == ran.out);
   CHECK(ReadAll((folder / "out") + "/results.md").find("| full | all |") !=
         std::string::npos);
+}
+
+TEST_CASE("bench footprint measures runs, keeps them, and goes on") {
+  const Folder folder;
+  const std::string out = folder / "out";
+  const std::string args =
+      "bench footprint --length 128,256 --schedule full,streaming --keep 64 "
+      "-n 4 -t 2 --json -o " +
+      out;
+  const Outcome ran = Dapple(folder, args + " --peer 'cat=cat {prompt_file}'");
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  const auto json = nlohmann::json::parse(ran.out);
+  REQUIRE(json["runs"].size() == 6);
+  size_t peers = 0;
+  for (const auto& run : json["runs"]) {
+    CHECK(run["outcome"] == "ok");
+    CHECK(run["wall_s"].get<double>() > 0);
+    const auto peak = run["peak_rss_bytes"].get<uint64_t>();
+    CHECK(peak > 500000);
+    if (run.contains("peer")) {
+      ++peers;
+      continue;
+    }
+    // The plan holds, and is no more than a tenth above.
+    const auto planned = run["planned_bytes"].get<uint64_t>();
+    CHECK(peak <= planned);
+    CHECK(planned <= peak + peak / 10);
+    CHECK(run["first_token_s"].get<double>() > 0);
+    CHECK(run["decode_tokens_per_s"].get<double>() > 0);
+  }
+  CHECK(peers == 2);
+  const std::string csv = ReadAll(out + "/results.csv");
+  CHECK(std::count(csv.begin(), csv.end(), '\n') == 7);
+  CHECK(ReadAll(out + "/footprint.svg").find(">full KV<") != std::string::npos);
+  CHECK(!ReadAll(out + "/results.md").empty());
+  const std::string log = ReadAll(out + "/runs.jsonl");
+  const Outcome again =
+      Dapple(folder, args + " --peer 'cat=cat {prompt_file}'");
+  CHECK(again.code == 0);
+  CHECK(again.out == ran.out);
+  CHECK(ReadAll(out + "/runs.jsonl") == log);
+  CheckRefused(Dapple(folder, args + " --chunk 512"), 1, "other settings");
+
+  // A program that is not there costs no result, and is said once.
+  const Outcome gone =
+      Dapple(folder, args + " --peer 'gone=/nonexistent/prog {model}'");
+  CHECK(gone.code == 1);
+  const size_t first = gone.err.find("/nonexistent/prog");
+  REQUIRE(first != std::string::npos);
+  CHECK(gone.err.find("/nonexistent/prog", first + 1) == std::string::npos);
+  CHECK(ReadAll(out + "/runs.jsonl") == log);
+}
+
+TEST_CASE("bench footprint tells runs that do not fit from bad options") {
+  const Folder folder;
+  const std::string args = "bench footprint --length 128 -n 2 -t 2 --json ";
+  const Outcome small = Dapple(
+      folder, args + "--schedule exact --ram 10M --peer 'dies=kill -9 $$'");
+  CHECK(small.code == 1);
+  const auto json = nlohmann::json::parse(small.out);
+  REQUIRE(json["runs"].size() == 2);
+  CHECK(json["runs"][0]["outcome"] == "does not fit");
+  CHECK(json["runs"][0]["message"].get<std::string>().find("10.0 MiB") !=
+        std::string::npos);
+  CHECK(json["runs"][1]["outcome"] == "failed");
+  CHECK(json["runs"][1]["message"] == "ended by signal 9");
+  CheckRefused(Dapple(folder, args + "--peer prog"), 1, "NAME=COMMAND");
+  CheckRefused(Dapple(folder, args + "--peer 'a=b {file}'"), 1, "{file}");
+  CheckRefused(Dapple(folder, args + "--schedule fast"), 1, "fast");
+  CheckRefused(Dapple(folder, args + "--schedule exact-spill"), 1, "--spill");
+  CheckRefused(Dapple(folder, args + "--length 0"), 1, "--length");
+  const std::string text = folder.Write("short.txt", "Too short.");
+  CheckRefused(Dapple(folder, args + "--haystack " + text), 1, text);
 }
 
 }  // namespace
