@@ -69,6 +69,10 @@ nlohmann::ordered_json ToJson(const Engine& engine, const GenerationTask& task,
   }
   json["policy"] = report.kept.policy;
   json["kept_tokens"] = kept_tokens;
+  if (report.sections != 0) {
+    json["sections"] = report.sections;
+    json["rounds"] = report.rounds;
+  }
   json["kept_share"] = report.kept.KeptShare();
   json["kept_bytes"] = report.kept.kept_bytes;
   json["full_kv_bytes"] = report.kept.full_bytes;
@@ -209,6 +213,7 @@ class Loop {
       task_.quotes->Close();
       PrintQuote();
     }
+    report->quoted = std::move(quoted_);
     return Status::Ok();
   }
 
@@ -231,9 +236,11 @@ class Loop {
   }
 
   void PrintQuote() {
-    if (const Sentence* sentence = task_.quotes->Finished())
-      output_->Write(sentence->text + " [\u00B6" +
-                     std::to_string(sentence->paragraph) + "]\n");
+    const Sentence* sentence = task_.quotes->Finished();
+    if (sentence == nullptr) return;
+    quoted_.push_back(*sentence);
+    output_->Write(sentence->text + " [\u00B6" +
+                   std::to_string(sentence->paragraph) + "]\n");
   }
 
   Engine& engine_;
@@ -244,6 +251,7 @@ class Loop {
   Sampler sampler_;
   StreamDetokenizer detokenizer_;
   std::vector<TokenId> allowed_;
+  std::vector<Sentence> quoted_;
 };
 
 }  // namespace
@@ -274,7 +282,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   std::string cap_source;
   DAPPLE_RETURN_IF_ERROR(
       task.memory.Apply(&session_options.memory, &cap_source));
-  if (!options.quiet) {
+  if (!options.quiet && !task.step) {
     DAPPLE_ASSIGN_OR_RETURN(const PlanReport plan,
                             engine.Plan(session_options));
     PrintPlan(plan, cap_source, stderr);
@@ -287,7 +295,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   report.weights = session->planned().weights;
   report.kv = session->planned().kv;
 
-  Output output(!options.json);
+  Output output(!options.json && !task.step);
   Progress progress(options.progress, options.quiet);
   PrefillHooks hooks;
   hooks.cancel = &guard.flag();
@@ -300,7 +308,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
     report.stop = "interrupted";
   } else {
     DAPPLE_RETURN_IF_ERROR(prefilled);
-    if (!options.quiet) PrintKept(session->Kept(), task.summary);
+    if (!options.quiet && !task.step) PrintKept(session->Kept(), task.summary);
     output.Write(task.lead_in);
     start = std::chrono::steady_clock::now();
     Loop loop(engine, *session, task, options, guard.flag(), &output);
@@ -310,6 +318,13 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   report.text = output.text();
   report.kept = session->Kept();
   report.peak_rss_bytes = PeakResidentBytes();
+  if (!task.step) DAPPLE_RETURN_IF_ERROR(Finish(engine, task, report, options));
+  return report;
+}
+
+Status Finish(const Engine& engine, const GenerationTask& task,
+              const GenerationReport& report,
+              const GenerationOptions& options) {
   if (!options.report.empty())
     DAPPLE_RETURN_IF_ERROR(
         AppendLine(options.report, ToJson(engine, task, report).dump()));
@@ -321,7 +336,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
   if (std::fflush(stdout) != 0)
     return IoError("standard output: cannot be written");
   if (!options.quiet && !options.json) PrintFigures(report);
-  return report;
+  return Status::Ok();
 }
 
 int ExitCodeOf(const GenerationReport& report) {

@@ -20,13 +20,17 @@ struct GenerationTask {
   QuoteConstraint* quotes = nullptr;
   bool beyond_context = false;
   bool summary = false;  // cautions about summaries apply
+  // One step of a longer piece of work: nothing goes to stdout, no plan and no
+  // figures to stderr.
+  bool step = false;
   EvictionFlags eviction;
   MemoryFlags memory;
 };
 
 struct GenerationReport {
   std::string text;
-  std::string stop;  // "end", "length", "slots full", "interrupted"
+  std::vector<Sentence> quoted;  // the sentences of a --quotes answer
+  std::string stop;              // "end", "length", "slots full", "interrupted"
   size_t prompt_tokens = 0;
   size_t generated_tokens = 0;
   double prefill_s = 0;
@@ -38,6 +42,10 @@ struct GenerationReport {
   Residency weights = Residency::kResident;
   KvPrecision kv = KvPrecision::kF16;
   KeptReport kept;
+  // Of a document that was read in parts: how many, and rounds over their
+  // summaries. prompt_tokens, times and generated_tokens are sums then.
+  size_t sections = 0;
+  size_t rounds = 0;
 };
 
 // Streams the answer to stdout (unless --json, which prints the report as one
@@ -45,6 +53,10 @@ struct GenerationReport {
 // what was produced, stop = "interrupted".
 Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
                                   const GenerationOptions& options);
+
+// Puts the finished report where the options want it (see Generate).
+Status Finish(const Engine& engine, const GenerationTask& task,
+              const GenerationReport& report, const GenerationOptions& options);
 
 // The exit code of a finished run.
 int ExitCodeOf(const GenerationReport& report);

@@ -25,23 +25,29 @@ bool QuoteFlags::Decide(const Engine& engine, bool otherwise,
   return decided;
 }
 
-Result<std::unique_ptr<QuoteConstraint>> QuoteDocument(const Engine& engine,
-                                                       const std::string& text,
-                                                       const std::string& name,
-                                                       size_t least,
-                                                       size_t most) {
+Result<std::unique_ptr<QuoteConstraint>> QuoteSentences(
+    const Engine& engine, std::vector<Sentence> sentences,
+    const std::string& name, size_t least, size_t most) {
   QuoteLimits limits;
   limits.max_tokens = kMaxQuoteTokens;
   limits.min_sentences = least;
   limits.max_sentences = most;
   auto made =
-      QuoteConstraint::Create(engine.tokenizer(), SplitSentences(text), limits);
+      QuoteConstraint::Create(engine.tokenizer(), std::move(sentences), limits);
   if (made.status().code() == StatusCode::kDoesNotFit) return made.status();
   if (!made.ok())
     return InvalidArgument((name == "-" ? "standard input" : name) + ": " +
                            made.status().message() +
                            " (--free answers in the model's own words)");
   return std::make_unique<QuoteConstraint>(*std::move(made));
+}
+
+Result<std::unique_ptr<QuoteConstraint>> QuoteDocument(const Engine& engine,
+                                                       const std::string& text,
+                                                       const std::string& name,
+                                                       size_t least,
+                                                       size_t most) {
+  return QuoteSentences(engine, SplitSentences(text), name, least, most);
 }
 
 }  // namespace dapple::tool

@@ -36,6 +36,10 @@ struct QuoteFlags {
   bool Decide(const Engine& engine, bool otherwise, bool quiet) const;
 };
 
+// `least` to `most` of these sentences of the document `name`.
+Result<std::unique_ptr<QuoteConstraint>> QuoteSentences(
+    const Engine& engine, std::vector<Sentence> sentences,
+    const std::string& name, size_t least, size_t most);
 // `least` to `most` sentences of `text`, which came from `name`.
 Result<std::unique_ptr<QuoteConstraint>> QuoteDocument(const Engine& engine,
                                                        const std::string& text,
