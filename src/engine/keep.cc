@@ -240,11 +240,14 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
                 static_cast<uint32_t>(length - budget));
     float& coverage =
         coverage_[(v * config.layers + layer) * config.kv_heads + head];
-    // Streaming: what is left of what each chunk left.
-    if (choose)
-      coverage =
-          probed ? coverage * static_cast<float>(Coverage(scoring.raw, kept))
-                 : -1.0f;
+    // Streaming: the mean over the chunks' tokens; unknown once it is so.
+    const double part =
+        static_cast<double>(pass.tokens) / static_cast<double>(prompt_length_);
+    if (choose && !probed)
+      coverage = -1.0f;
+    else if (coverage >= 0)
+      coverage += static_cast<float>(
+          part * (choose ? Coverage(scoring.raw, kept) : 1.0));
     CopyKept(pass, layer, head, kept, &variants_[v], scoring.row);
     if (!hooks.on_scores) continue;
     const AllowAllocation callback;

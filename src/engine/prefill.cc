@@ -123,7 +123,7 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
     rows_.insert(rows_.end(), probe_.begin(), probe_.end());
   }
   prompt_length_ = prompt.size();
-  std::fill(coverage_.begin(), coverage_.end(), 1.0f);
+  std::fill(coverage_.begin(), coverage_.end(), 0.0f);
   Status status;
   const NoAllocation promise(&Gemm::InsideLibrary);
   model_.parallel.Region([&] {

@@ -145,6 +145,51 @@ TEST_CASE("usage errors have exit code 2") {
   CHECK(Dapple(folder, "--version").out.find("dapple ") == 0);
 }
 
+TEST_CASE("plan says what fits, and what would where nothing does") {
+  const Folder folder;
+  const Outcome fits = Dapple(folder, "plan --tokens 8k --ram 512M");
+  CHECK(fits.code == 0);
+  CHECK(fits.out.find("* exact ") != std::string::npos);
+  CHECK(fits.out.find("staging KV") == std::string::npos);  // all is kept
+  const auto json =
+      nlohmann::json::parse(Dapple(folder, "plan --tokens 8k --json").out);
+  CHECK(json["fits"] == true);
+  CHECK(json["schedules"][0]["schedule"] == "exact");
+  const Outcome tight =
+      Dapple(folder, "plan --tokens 8k --ram 100M --keep 100%");
+  CHECK(tight.code == 0);
+  CHECK(tight.out.find("does not fit") != std::string::npos);
+  const Outcome none = Dapple(folder, "plan --tokens 8k --ram 8M");
+  CHECK(none.code == 3);
+  CHECK(none.err.find("more than the 8.0 MiB") != std::string::npos);
+  CHECK(none.err.find("--ram ") != std::string::npos);
+  CHECK(Dapple(folder, "plan --ram none").code == 2);
+  CHECK(Dapple(folder, "plan --schedule fast").code == 2);
+}
+
+TEST_CASE("a run that cannot fit its cap stops before it reads") {
+  const Folder folder;
+  const std::string document = folder.Write("long.txt", Prose(4000));
+  const Outcome none =
+      Dapple(folder, "summarize --ram 20M --quiet " + document);
+  CheckRefused(none, 3, "it may take");
+}
+
+TEST_CASE("a summary in sections quotes the document with its paragraphs") {
+  const Folder folder;
+  const std::string document = folder.Write("long.txt", Prose(900));
+  const Outcome outcome =
+      Dapple(folder,
+             "summarize --strategy sections --json --length short " + document);
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.code == 0);
+  const auto json = nlohmann::json::parse(outcome.out);
+  CHECK(json["sections"] == 1);
+  CHECK(json["rounds"] == 1);
+  CHECK(json["text"].get<std::string>().find("[\u00B6") != std::string::npos);
+  CHECK(outcome.err.find("section 1 of 1") != std::string::npos);
+}
+
 TEST_CASE("a prompt beyond the trained context is refused with both numbers") {
   const Folder folder;
   const std::string model = folder / "model.gguf";

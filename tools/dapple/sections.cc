@@ -65,8 +65,7 @@ class Splitter {
   std::vector<Section> Sections() const {
     size_t total = 0;
     for (const Block& block : blocks_) total += block.tokens;
-    const size_t wanted = (total + budget_ - 1) / budget_;
-    if (wanted == 0) return {};
+    const size_t wanted = std::max<size_t>(1, (total + budget_ - 1) / budget_);
     // Sections near this size, so that the last one is no mere rest.
     const size_t target = (total + wanted - 1) / wanted;
     std::vector<Section> sections;
