@@ -118,6 +118,16 @@ Result<NeedlePlan> MakePlan(const Options& options) {
   plan.session.probe_content = ParseProbeContent(options.probe_content);
   plan.session.probe_seed = options.seed;
   plan.session.beyond_context = options.model.beyond_context;
+  std::string cap_source;
+  const MemoryFlags& memory = options.model.memory;
+  DAPPLE_RETURN_IF_ERROR(memory.Apply(&plan.session.memory, &cap_source));
+  // The cap must be one asked for: a result may not depend on what else runs.
+  if (memory.ram.empty()) plan.session.memory.ram_bytes = 0;
+  if (plan.session.memory.schedule == Schedule::kStreaming &&
+      plan.session.eviction.size() > 1)
+    return InvalidArgument(
+        "--schedule streaming evicts while it reads: one --policy and one "
+        "--keep a run");
   return plan;
 }
 
@@ -149,6 +159,11 @@ Json Settings(const Options& options, const NeedlePlan& plan,
   json["sinks"] = options.eviction.sinks;
   json["recent"] = options.eviction.recent;
   json["value_weighted"] = options.eviction.value_weighted;
+  const MemoryFlags defaults, &memory = options.model.memory;
+  if (memory.schedule != defaults.schedule) json["schedule"] = memory.schedule;
+  if (memory.schedule == "streaming") json["chunk"] = memory.chunk;
+  if (memory.kv != defaults.kv) json["kv"] = memory.kv;
+  if (memory.ram != defaults.ram) json["ram"] = memory.ram;
   return json;
 }
 
