@@ -498,6 +498,7 @@ TEST_CASE("bench footprint tells runs that do not fit from bad options") {
   const auto json = nlohmann::json::parse(small.out);
   REQUIRE(json["runs"].size() == 2);
   CHECK(json["runs"][0]["outcome"] == "does not fit");
+  CHECK(json["runs"][0]["peak_rss_bytes"].is_null());
   CHECK(json["runs"][0]["message"].get<std::string>().find("10.0 MiB") !=
         std::string::npos);
   CHECK(json["runs"][1]["outcome"] == "failed");

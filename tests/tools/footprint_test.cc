@@ -153,7 +153,7 @@ TEST_CASE("the chart has a line a series, the cap, and leaves out failures") {
   for (const char* text :
        {">full KV<", ">exact, keep 256<", ">cap, 128.0 MiB<", ">1k<", ">64k<",
         ">128k<", ">prompt tokens<", ">model.gguf<", ">a note<",
-        ">not shown: 1 run that did not end well<"})
+        ">1 run is not shown: did not fit, or failed<"})
     CHECK_MESSAGE(svg.find(text) != std::string::npos, text);
 #if defined(DAPPLE_HAVE_PNG)
   const auto png = DrawLineChart(chart).Png();

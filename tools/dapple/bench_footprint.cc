@@ -40,6 +40,7 @@ struct Options {
   std::string policy = "dapq";
   std::string kv = "auto";
   std::string ram;
+  std::string mark;
   std::string spill;
   size_t chunk = 1024;
   size_t tokens = 32;
@@ -105,6 +106,7 @@ class Bench {
   const Options& options_;
   std::string model_;
   uint64_t cap_ = 0;
+  uint64_t mark_ = 0;  // the cap that is drawn
   std::vector<size_t> lengths_;
   std::vector<FootprintSeries> series_;
   TemporaryFolder folder_;
@@ -121,6 +123,10 @@ Status Bench::Check() {
         "no model: the embedded one was not found, name one with -m FILE");
   if (!options_.ram.empty()) {
     DAPPLE_ASSIGN_OR_RETURN(cap_, ParseBytes(options_.ram));
+  }
+  mark_ = cap_;
+  if (!options_.mark.empty()) {
+    DAPPLE_ASSIGN_OR_RETURN(mark_, ParseBytes(options_.mark));
   }
   for (const std::string& text : options_.lengths) {
     DAPPLE_ASSIGN_OR_RETURN(const size_t length, ParseLength(text));
@@ -275,6 +281,7 @@ void Bench::Judge(const ChildOutcome& child, uint64_t kills,
     run->message = "ended by signal " + std::to_string(child.signal);
   } else if (child.exit_code == kExitDoesNotFit && !run->series.is_peer()) {
     run->outcome = "does not fit";
+    run->peak_bytes = 0;  // it was not run
     run->message = LastLine(folder_ / "err");
   } else if (child.exit_code != 0) {
     run->outcome = "failed";
@@ -316,7 +323,8 @@ Result<FootprintRun> Bench::Measure(const FootprintSeries& series,
                             RunOnce(arguments, account.get(), cancel));
     run.joules = meter.Joules();
     Judge(child, account == nullptr ? 0 : account->Kills(), &run);
-    if (account != nullptr) run.group_bytes = account->PeakBytes();
+    if (account != nullptr && run.outcome != "does not fit")
+      run.group_bytes = account->PeakBytes();
   }
   if (run.outcome != "ok" || series.is_peer()) return run;
   const auto report = ReadFile(folder_ / "out");
@@ -425,7 +433,7 @@ Status Bench::Show() const {
         write("results.md", Markdown(FootprintTable(runs_))));
     DAPPLE_RETURN_IF_ERROR(write("results.json", dumped(2)));
     const Drawing drawing =
-        DrawLineChart(FootprintChart(runs_, name, cap_, Note()));
+        DrawLineChart(FootprintChart(runs_, name, mark_, Note()));
     DAPPLE_RETURN_IF_ERROR(write("footprint.svg", drawing.Svg()));
     const auto png = drawing.Png();
     if (png.ok()) {
@@ -499,6 +507,11 @@ void AddBenchFootprint(CLI::App& bench, Run& run) {
   command
       ->add_option("--ram", options->ram,
                    "cap given to each run, and a line in the chart")
+      ->type_name("SIZE");
+  command
+      ->add_option("--mark", options->mark,
+                   "draw the chart's line here instead; runs know nothing of "
+                   "it")
       ->type_name("SIZE");
   command
       ->add_option("--spill", options->spill, "folder on a disk (exact-spill)")

@@ -283,9 +283,9 @@ LineChart FootprintChart(const std::vector<FootprintRun>& runs,
       ++missing;
   }
   if (missing != 0)
-    chart.notes.push_back("not shown: " + std::to_string(missing) +
-                          (missing == 1 ? " run that did not end well"
-                                        : " runs that did not end well"));
+    chart.notes.push_back(std::to_string(missing) +
+                          (missing == 1 ? " run is" : " runs are") +
+                          " not shown: did not fit, or failed");
   return chart;
 }
 

@@ -179,6 +179,13 @@ Drawing DrawLineChart(const LineChart& chart) {
       drawing.Stroke(place_x(points[p - 1].first),
                      place_y(points[p - 1].second), x, y, 2, color);
     }
+    const int end = place_x(points.back().first);
+    if (points.size() > 1 && points.back().first < most_x) {
+      // A line that ends early is named where it ends.
+      drawing.Text(end + 8, place_y(points.back().second), chart.series[i].name,
+                   Anchor::kStart, color);
+      continue;
+    }
     places.push_back(place_y(points.back().second));
     labels.emplace_back(&chart.series[i].name, color);
   }

@@ -28,7 +28,7 @@ struct LineChart {
 };
 
 // x on a scale of base 2 with a mark at each power, named "4k"; y from 0. Each
-// line is named at its right end.
+// line is named at its end: beside the chart where it reaches the last x.
 Drawing DrawLineChart(const LineChart& chart);
 
 // The least of 1, 2, 2.5, 5 times a power of ten that reaches `most` in at
