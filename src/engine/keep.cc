@@ -60,7 +60,7 @@ ProbeCapture SessionImpl::CaptureFor(const Pass& pass) const {
   const size_t keys = kept_before_ + pass.tokens;
   const size_t window = std::min(eviction_->window_rows, pass.tokens);
   probe.first = keys - window;
-  probe.rows = window + rows_.size() - prompt_length_;
+  probe.rows = window + pseudo_rows();
   probe.queries = space_.probe_queries;
   probe.prompt = keys;
   if (eviction_->column_sums) {
@@ -93,8 +93,7 @@ HeadView SessionImpl::ViewOf(const Pass& pass, size_t layer, size_t head,
   const float* queries =
       space_.probe_queries.data() + head * config.group() * config.head_dim;
   view.window = {queries, stride, keys_seen - window, window};
-  view.pseudo = {queries + window * stride, stride, keys_seen,
-                 rows_.size() - prompt_length_};
+  view.pseudo = {queries + window * stride, stride, keys_seen, pseudo_rows()};
   if (eviction_->column_sums)
     view.column_sums = space_.column_sums.subspan(head * keys_seen, keys_seen);
   view.scratch = scoring.kernel;

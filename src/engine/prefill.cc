@@ -115,12 +115,11 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   DAPPLE_RETURN_IF_ERROR(CheckIds(prompt));
   for (KvSlots& slots : variants_) slots.Clear();
   appended_ = selected_ = 0;
-  rows_.assign(prompt.begin(), prompt.end());
+  prompt_ = prompt;
   if (eviction_->pseudo_rows != 0) {
     if (options_.probe_ids.empty())
       FillProbe(prompt, options_.probe_content, options_.probe_seed,
                 model_.config.vocab, eviction_->pseudo_rows, &probe_);
-    rows_.insert(rows_.end(), probe_.begin(), probe_.end());
   }
   prompt_length_ = prompt.size();
   std::fill(coverage_.begin(), coverage_.end(), 0.0f);
@@ -131,14 +130,14 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
     const size_t step = shape_.streaming() ? shape_.chunk_tokens : length;
     const size_t passes = CeilDiv(length, step);
     PrefillProgress progress{
-        0, model_.config.layers * (length + passes * (rows_.size() - length)),
-        length};
+        0, model_.config.layers * (length + passes * pseudo_rows()), length};
     for (size_t begin = 0; begin < length && status.ok(); begin += step) {
       const size_t tokens = std::min(step, length - begin);
       status = PrefillPass({begin, tokens, begin + tokens == length}, hooks,
                            &progress);
     }
   });
+  prompt_ = {};
   space_.ReleasePrefill();
   if (status.ok()) {
     const AllowAllocation failing;
@@ -180,10 +179,9 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
       const size_t end = std::min(rows, (item + 1) * kRowsPerItem);
       for (size_t i = item * kRowsPerItem; i < end; ++i) {
         const size_t row = first + i;
-        const size_t id = row < pass.tokens
-                              ? pass.begin + row
-                              : prompt_length_ + row - pass.tokens;
-        EmbedRow(rows_[id], &space_.layer.x[i * d]);
+        const TokenId id = row < pass.tokens ? prompt_[pass.begin + row]
+                                             : probe_[row - pass.tokens];
+        EmbedRow(id, &space_.layer.x[i * d]);
       }
     });
     if (shape_.weights != Residency::kResident)
@@ -216,7 +214,7 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
 
 Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
                                 PrefillProgress* progress) {
-  const size_t total = pass.tokens + rows_.size() - prompt_length_;
+  const size_t total = pass.tokens + pseudo_rows();
   const size_t layers = model_.config.layers;
   const bool release = shape_.weights != Residency::kResident;
   for (size_t layer = 0; layer < layers; ++layer) {

@@ -29,7 +29,6 @@ SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
                 model.config.kv_heads),
       probe_(options.probe_ids) {
   shape_.eviction = eviction_.get();
-  rows_.reserve(shape_.prompt_tokens + eviction_->pseudo_rows);
   probe_.reserve(eviction_->pseudo_rows);
 }
 

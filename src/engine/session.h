@@ -66,8 +66,7 @@ class SessionImpl : public Session {
     size_t tokens = 0;  // of the prompt
     bool last = false;
   };
-  // The layers of Prefill and Append, inside a parallel region. rows_ holds
-  // the prompt and the pseudo tokens.
+  // The layers of Prefill and Append, inside a parallel region.
   Status PrefillPass(const Pass& pass, const PrefillHooks& hooks,
                      PrefillProgress* progress);
   Status PrefillTile(const Pass& pass, size_t layer, const PackedLayer& packed,
@@ -121,6 +120,11 @@ class SessionImpl : public Session {
   // Streaming: places in the prompt of the kept keys, [slots of that head].
   std::span<uint32_t> PlacesOf(size_t layer, size_t head);
 
+  // Rows that follow the prompt's in each pass.
+  size_t pseudo_rows() const {
+    return eviction_->pseudo_rows == 0 ? 0 : probe_.size();
+  }
+
   const LoadedModel& model_;
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<EvictionPlan> eviction_;
@@ -135,8 +139,8 @@ class SessionImpl : public Session {
   std::vector<KvSlots> variants_;  // retained slots of each variant
   // Share of the probe's attention kept, [variants, layers, kv_heads].
   std::vector<float> coverage_;
-  std::vector<TokenId> rows_;   // prompt, then pseudo tokens
-  std::vector<TokenId> probe_;  // the pseudo tokens, before they are appended
+  std::span<const TokenId> prompt_;  // the caller's, during Prefill
+  std::vector<TokenId> probe_;       // the pseudo tokens
   size_t prompt_length_ = 0;
   size_t kept_before_ = 0;  // keys of earlier chunks in the layer at hand
   size_t selected_ = 0;
