@@ -1,5 +1,9 @@
 #include "dapple/engine.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -118,6 +122,11 @@ class EngineImpl : public Engine {
   }
 
   Planner PlannerOf(const Gemm& gemm, const SessionOptions& options) const {
+#ifdef __GLIBC__
+    // What tokenizing a long text freed would be planned, and stay, for
+    // nothing.
+    malloc_trim(0);
+#endif
     // The weights' own pages have a line of their own, and those of an earlier
     // session may be resident still: so the program's files are measured once,
     // when the first Gemm has brought its library in and before any weight is

@@ -47,7 +47,7 @@ Result<std::string> PromptText(const Options& options) {
 
 Result<GenerationReport> RunGenerate(const Options& options) {
   DAPPLE_RETURN_IF_ERROR(options.generation.sampler.Validate());
-  DAPPLE_ASSIGN_OR_RETURN(const std::string text, PromptText(options));
+  DAPPLE_ASSIGN_OR_RETURN(std::string text, PromptText(options));
   DAPPLE_ASSIGN_OR_RETURN(const auto engine, options.model.Open());
   const Tokenizer& tokenizer = engine->tokenizer();
   GenerationTask task;
@@ -68,6 +68,7 @@ Result<GenerationReport> RunGenerate(const Options& options) {
     DAPPLE_ASSIGN_OR_RETURN(task.prompt,
                             tokenizer.Encode(text + options.lead_in, encode));
   }
+  std::string().swap(text);  // its tokens say it all
   return Generate(*engine, task, options.generation);
 }
 
