@@ -23,23 +23,6 @@ namespace {
 // Rows are encoded into a buffer of about this size between writes.
 constexpr size_t kBufferBytes = size_t{1} << 20;
 
-// general.file_type: the spec's id for "mostly this type".
-uint32_t FileType(TensorType type) {
-  switch (type) {
-    case TensorType::kF32:
-      return 0;
-    case TensorType::kF16:
-      return 1;
-    case TensorType::kQ4_0:
-      return 2;
-    case TensorType::kQ8_0:
-      return 7;
-    case TensorType::kBF16:
-      return 32;
-  }
-  return 0;
-}
-
 TensorType SourceType(const SafeTensor& tensor) {
   if (tensor.dtype == "F16") return TensorType::kF16;
   return tensor.dtype == "BF16" ? TensorType::kBF16 : TensorType::kF32;
@@ -61,7 +44,7 @@ void AddGeneralKeys(const ConvertOptions& options, const HfConfig& config,
   writer->AddString("general.name", ModelName(options, config));
   if (!options.license.empty())
     writer->AddString("general.license", options.license);
-  writer->AddUint32("general.file_type", FileType(type));
+  writer->AddUint32("general.file_type", FileTypeOf(type));
   writer->AddUint32("general.quantization_version", 2);
 }
 
@@ -190,9 +173,9 @@ class TensorCopier {
 
 Result<ConvertResult> Convert(const ConvertOptions& options) {
   const TensorTypeInfo* type = FindTensorType(options.type);
-  if (type == nullptr)
-    return InvalidArgument("unknown type '" + options.type +
-                           "' (f32, f16, bf16, q8_0 and q4_0 exist)");
+  if (type == nullptr || !CanEncode(type->type))
+    return InvalidArgument("unknown type '" + options.type + "' (" +
+                           EncodableTypes() + " exist)");
   std::error_code error;
   const bool folder = std::filesystem::is_directory(options.input_dir, error);
   if (!folder && !std::filesystem::exists(options.input_dir, error))

@@ -65,9 +65,15 @@ namespace {
 
 HWY_EXPORT(TransposeWords);
 
-// Inputs dequantised at a time: a multiple of every block, and small enough
-// that the slice below stays in the L1 cache with its transposed image.
+// Inputs dequantised at a time: small enough that the slice below stays in the
+// L1 cache with its transposed image. Blocks of 256 are not taken apart.
 constexpr size_t kSlice = 128;
+constexpr size_t kMaxSlice = std::max(kSlice, kMaxBlockElements);
+
+// A multiple of the type's block.
+size_t SliceOf(TensorType type) {
+  return std::max<size_t>(kSlice, InfoOf(type).block_elements);
+}
 
 // The part of row `row` of w that begins at input `first`.
 const std::byte* RowAt(const WeightMatrix& w, size_t row, size_t first) {
@@ -79,15 +85,16 @@ const std::byte* RowAt(const WeightMatrix& w, size_t row, size_t first) {
 void PackPanelBF16(const WeightMatrix& w, size_t panel, size_t width,
                    size_t k_padded, BF16* out) {
   assert(width <= kMaxPanelWidth && width % 4 == 0 && k_padded % 2 == 0);
-  alignas(64) BF16 slice[kMaxPanelWidth * kSlice];  // [width, kSlice]
+  const size_t stride = SliceOf(w.type);
+  alignas(64) BF16 slice[kMaxPanelWidth * kMaxSlice];  // [width, stride]
   const size_t first_row = panel * width;
   const size_t rows = std::min(width, w.n - first_row);
-  std::memset(slice + rows * kSlice, 0, (width - rows) * kSlice * sizeof(BF16));
-  for (size_t first = 0; first < k_padded; first += kSlice) {
-    const size_t padded = std::min(kSlice, k_padded - first);
+  std::memset(slice + rows * stride, 0, (width - rows) * stride * sizeof(BF16));
+  for (size_t first = 0; first < k_padded; first += stride) {
+    const size_t padded = std::min(stride, k_padded - first);
     const size_t count = first < w.k ? std::min(padded, w.k - first) : 0;
     for (size_t r = 0; r < rows; ++r) {
-      BF16* to = slice + r * kSlice;
+      BF16* to = slice + r * stride;
       if (count > 0)
         kernels::DequantizeToBF16(w.type, RowAt(w, first_row + r, first), count,
                                   to);
@@ -96,7 +103,7 @@ void PackPanelBF16(const WeightMatrix& w, size_t panel, size_t width,
     // The words are only ever moved, never computed with; BF16 is two plain
     // bytes, and memcpy-sized moves of pairs are what the transposition does.
     HWY_DYNAMIC_DISPATCH(TransposeWords)
-    (reinterpret_cast<const uint32_t*>(slice), kSlice / 2, width, padded / 2,
+    (reinterpret_cast<const uint32_t*>(slice), stride / 2, width, padded / 2,
      reinterpret_cast<uint32_t*>(out + first * width));
   }
 }
@@ -104,18 +111,19 @@ void PackPanelBF16(const WeightMatrix& w, size_t panel, size_t width,
 void PackPanelF32(const WeightMatrix& w, size_t panel, size_t width,
                   float* out) {
   assert(width <= kMaxPanelWidth && width % 4 == 0);
-  alignas(64) float slice[kMaxPanelWidth * kSlice];  // [width, kSlice]
+  const size_t stride = SliceOf(w.type);
+  alignas(64) float slice[kMaxPanelWidth * kMaxSlice];  // [width, stride]
   const size_t first_row = panel * width;
   const size_t rows = std::min(width, w.n - first_row);
-  std::memset(slice + rows * kSlice, 0,
-              (width - rows) * kSlice * sizeof(float));
-  for (size_t first = 0; first < w.k; first += kSlice) {
-    const size_t count = std::min(kSlice, w.k - first);
+  std::memset(slice + rows * stride, 0,
+              (width - rows) * stride * sizeof(float));
+  for (size_t first = 0; first < w.k; first += stride) {
+    const size_t count = std::min(stride, w.k - first);
     for (size_t r = 0; r < rows; ++r)
       kernels::Dequantize(w.type, RowAt(w, first_row + r, first), count,
-                          slice + r * kSlice);
+                          slice + r * stride);
     HWY_DYNAMIC_DISPATCH(TransposeWords)
-    (reinterpret_cast<const uint32_t*>(slice), kSlice, width, count,
+    (reinterpret_cast<const uint32_t*>(slice), stride, width, count,
      reinterpret_cast<uint32_t*>(out + first * width));
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 
 #include "gguf/printable.h"
@@ -38,13 +39,10 @@ struct ForeignType {
   std::string_view name;
 };
 constexpr ForeignType kForeignTypes[] = {
-    {3, "q4_1"},     {6, "q5_0"},    {7, "q5_1"},     {9, "q8_1"},
-    {10, "q2_k"},    {11, "q3_k"},   {12, "q4_k"},    {13, "q5_k"},
-    {14, "q6_k"},    {15, "q8_k"},   {16, "iq2_xxs"}, {17, "iq2_xs"},
-    {18, "iq3_xxs"}, {19, "iq1_s"},  {20, "iq4_nl"},  {21, "iq3_s"},
-    {22, "iq2_s"},   {23, "iq4_xs"}, {24, "i8"},      {25, "i16"},
-    {26, "i32"},     {27, "i64"},    {28, "f64"},     {29, "iq1_m"},
-    {34, "tq1_0"},   {35, "tq2_0"},  {39, "mxfp4"},
+    {9, "q8_1"},     {15, "q8_k"},  {16, "iq2_xxs"}, {17, "iq2_xs"},
+    {18, "iq3_xxs"}, {19, "iq1_s"}, {21, "iq3_s"},   {22, "iq2_s"},
+    {24, "i8"},      {25, "i16"},   {26, "i32"},     {27, "i64"},
+    {28, "f64"},     {29, "iq1_m"}, {34, "tq1_0"},   {35, "tq2_0"},
 };
 
 std::string NameOfForeignType(uint32_t id) {
@@ -52,6 +50,17 @@ std::string NameOfForeignType(uint32_t id) {
     if (type.id == id)
       return std::to_string(id) + " (" + std::string(type.name) + ")";
   return std::to_string(id);
+}
+
+// "f32, f16 and bf16".
+std::string KnownTypes() {
+  std::string names;
+  constexpr size_t kCount = std::size(kTensorTypes);
+  for (size_t i = 0; i < kCount; ++i) {
+    names += i == 0 ? "" : i + 1 == kCount ? " and " : ", ";
+    names += kTensorTypes[i].name;
+  }
+  return names;
 }
 
 // Keys and tensor names are printed in messages and tables; the spec wants
@@ -263,9 +272,8 @@ Status GgufParser::ParseTensor(uint64_t index, Extent* extent) {
   const TensorTypeInfo* info = FindTensorType(type);
   if (info == nullptr)
     return Unsupported(file_.path() + ": " + name + " has type " +
-                       NameOfForeignType(type) +
-                       ", which is not supported (f32, f16, bf16, q8_0 and "
-                       "q4_0 are)");
+                       NameOfForeignType(type) + ", which is not supported (" +
+                       KnownTypes() + " are)");
   tensor.type = info->type;
   if (tensor.dims[0] % info->block_elements != 0)
     return Bad(name + " has rows of " + std::to_string(tensor.dims[0]) +

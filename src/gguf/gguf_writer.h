@@ -73,9 +73,9 @@ class GgufWriter {
   std::vector<Tensor> tensors_;
   std::unordered_set<std::string> keys_seen_;
   std::unordered_set<std::string> tensors_seen_;
-  std::string mistake_;                    // the caller's first; "": none
-  size_t tensor_ = 0;                      // whose data comes next
-  uint64_t written_ = 0;                   // bytes of that tensor
+  std::string mistake_;   // the caller's first; "": none
+  size_t tensor_ = 0;     // whose data comes next
+  uint64_t written_ = 0;  // bytes of that tensor
   bool data_begun_ = false;
 };
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "util/half.h"
+#include "util/quant_block.h"
 
 namespace dapple {
 namespace {
@@ -97,50 +98,75 @@ bool EncodeRow(TensorType type, std::span<const float> row,
       return EncodeBlocks<BlockQ8_0>(row, out.data());
     case TensorType::kQ4_0:
       return EncodeBlocks<BlockQ4_0>(row, out.data());
+    default:
+      return false;
   }
   return false;
 }
 
+bool CanEncode(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+    case TensorType::kF16:
+    case TensorType::kBF16:
+    case TensorType::kQ8_0:
+    case TensorType::kQ4_0:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string EncodableTypes() {
+  std::string names;
+  for (const TensorTypeInfo& info : kTensorTypes)
+    if (CanEncode(info.type))
+      names += (names.empty() ? "" : ", ") + std::string(info.name);
+  const size_t last = names.rfind(", ");
+  return names.replace(last, 2, " and ");
+}
+
+uint32_t FileTypeOf(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+      return 0;
+    case TensorType::kF16:
+      return 1;
+    case TensorType::kQ4_0:
+      return 2;
+    case TensorType::kQ4_1:
+      return 3;
+    case TensorType::kQ8_0:
+      return 7;
+    case TensorType::kQ5_0:
+      return 8;
+    case TensorType::kQ5_1:
+      return 9;
+    case TensorType::kQ2_K:
+      return 10;
+    case TensorType::kQ3_K:
+      return 12;  // "mostly Q3_K, medium", and so on
+    case TensorType::kQ4_K:
+      return 15;
+    case TensorType::kQ5_K:
+      return 17;
+    case TensorType::kQ6_K:
+      return 18;
+    case TensorType::kIQ4_NL:
+      return 25;
+    case TensorType::kIQ4_XS:
+      return 30;
+    case TensorType::kBF16:
+      return 32;
+    case TensorType::kMXFP4:
+      return 38;
+  }
+  return 0;
+}
+
 void DecodeRow(TensorType type, std::span<const std::byte> in,
                std::span<float> row) {
-  const auto load = [&in]<class T>(T* value, size_t index) {
-    std::memcpy(value, in.data() + index * sizeof(T), sizeof(T));
-  };
-  for (size_t i = 0; i < row.size(); ++i) {
-    switch (type) {
-      case TensorType::kF32:
-        load(&row[i], i);
-        break;
-      case TensorType::kF16: {
-        F16 value;
-        load(&value, i);
-        row[i] = ToFloat(value);
-        break;
-      }
-      case TensorType::kBF16: {
-        BF16 value;
-        load(&value, i);
-        row[i] = ToFloat(value);
-        break;
-      }
-      case TensorType::kQ8_0: {
-        BlockQ8_0 block;
-        load(&block, i / kBlock);
-        row[i] =
-            ToFloat(block.scale) * static_cast<float>(block.quants[i % kBlock]);
-        break;
-      }
-      case TensorType::kQ4_0: {
-        BlockQ4_0 block;
-        load(&block, i / kBlock);
-        const size_t j = i % kBlock;
-        const uint8_t pair = block.nibbles[j % (kBlock / 2)];
-        const int nibble = j < kBlock / 2 ? pair & 15 : pair >> 4;
-        row[i] = ToFloat(block.scale) * static_cast<float>(nibble - 8);
-        break;
-      }
-    }
-  }
+  DequantizeReference(type, in.data(), row.size(), row.data());
 }
 
 }  // namespace dapple

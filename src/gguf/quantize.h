@@ -8,7 +8,9 @@
 #define DAPPLE_GGUF_QUANTIZE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <string>
 
 #include "util/tensor_type.h"
 
@@ -20,9 +22,18 @@ namespace dapple {
 [[nodiscard]] bool EncodeRow(TensorType type, std::span<const float> row,
                              std::span<std::byte> out);
 
+// Whether EncodeRow makes this type; the others are only read.
+bool CanEncode(TensorType type);
+// "f32, f16 and q8_0": the names of the types that CanEncode, for messages.
+std::string EncodableTypes();
+
 // in [RowBytes(type, n)], row [n].
 void DecodeRow(TensorType type, std::span<const std::byte> in,
                std::span<float> row);
+
+// general.file_type of a file whose matrices are mostly of this type (GGUF
+// spec, "LLAMA_FTYPE").
+uint32_t FileTypeOf(TensorType type);
 
 }  // namespace dapple
 

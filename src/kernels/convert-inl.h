@@ -55,20 +55,22 @@ HWY_INLINE void ConvertRow(const In* in, size_t count, Out* out) {
     StoreRoundedN(d, LoadFloatN(d, in + i, count - i), out + i, count - i);
 }
 
-// row: [count / 32] blocks; out: [count]. quant * scale is exact in float (8
-// and 11 significant bits), so Out rounds once.
-template <bool kQ4, class Out>
+// row: [count / F::kElements] blocks; out: [count].
+template <class F, class Out>
 HWY_INLINE void DequantizeRow(const uint8_t* row, size_t count, Out* out) {
   const BlockFloatTag d;
   const size_t n = hn::Lanes(d);
   HWY_ALIGN int8_t unpacked[kBlock];
-  for (size_t i = 0; i < count; i += kBlock) {
-    const auto scale = BroadcastScale(d, row);
-    const int8_t* quants = BlockQuants<kQ4>(row, unpacked);
-    for (size_t j = 0; j < kBlock; j += n)
-      StoreRounded(d, hn::Mul(QuantsToFloat(d, quants + j), scale),
-                   out + i + j);
-    row += kBlockBytes<kQ4>;
+  HWY_ALIGN float scales[F::kGroups];
+  HWY_ALIGN float mins[F::kGroups];
+  for (size_t i = 0; i < count; i += F::kElements, row += F::kBytes) {
+    F::Scales(row, scales, mins);
+    for (size_t part = 0; part < F::kElements / kBlock; ++part) {
+      UnpackPart<F>(row, part, unpacked);
+      for (size_t j = 0; j < kBlock; j += n)
+        StoreRounded(d, Weights<F>(d, unpacked, part, j, scales, mins),
+                     out + i + part * kBlock + j);
+    }
   }
 }
 

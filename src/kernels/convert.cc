@@ -52,10 +52,10 @@ HWY_INLINE void DequantizeTo(TensorType type, const void* row, size_t count,
       return ConvertRow(static_cast<const F16*>(row), count, out);
     case TensorType::kBF16:
       return ConvertRow(static_cast<const BF16*>(row), count, out);
-    case TensorType::kQ4_0:
-      return DequantizeRow<true>(bytes, count, out);
-    case TensorType::kQ8_0:
-      return DequantizeRow<false>(bytes, count, out);
+    default:
+      return WithFormat(type, [&]<class F>() HWY_ATTR {
+        DequantizeRow<F>(bytes, count, out);
+      });
   }
 }
 

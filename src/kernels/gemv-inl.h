@@ -75,50 +75,53 @@ HWY_INLINE void FloatRows(const uint8_t* w, size_t stride, size_t k,
     y[r] = hn::ReduceSum(d, hn::Add(sum0[r], sum1[r]));
 }
 
-// The same for blocks of quants: the scale is applied to a block's sum.
-template <size_t kRows, bool kQ4>
+// The same for quantized rows: weights are unpacked a part at a time.
+template <class F, size_t kRows>
 HWY_INLINE void BlockFloatRows(const uint8_t* w, size_t stride, size_t k,
                                const float* x, float* y) {
   const BlockFloatTag d;
   using V = hn::Vec<decltype(d)>;
   const size_t n = hn::Lanes(d);
-  HWY_ALIGN int8_t unpacked[kRows][kBlock];
+  HWY_ALIGN int8_t unpacked[kBlock];
+  HWY_ALIGN float scales[kRows][F::kGroups];
+  HWY_ALIGN float mins[kRows][F::kGroups];
   V sum[kRows];
   for (size_t r = 0; r < kRows; ++r) sum[r] = hn::Zero(d);
   const uint8_t* next = w + kRows * stride;
-  for (size_t i = 0; i < k; i += kBlock) {
-    PrefetchRange<kRows * kBlockBytes<kQ4>>(next);
-    next += kRows * kBlockBytes<kQ4>;
-    HWY_UNROLL(8)
-    for (size_t r = 0; r < kRows; ++r) {
-      const uint8_t* block = w + r * stride;
-      const int8_t* quants = BlockQuants<kQ4>(block, unpacked[r]);
-      V dot = hn::Zero(d);
-      for (size_t j = 0; j < kBlock; j += n)
-        dot = hn::MulAdd(QuantsToFloat(d, quants + j), hn::LoadU(d, x + i + j),
-                         dot);
-      sum[r] = hn::MulAdd(dot, BroadcastScale(d, block), sum[r]);
+  for (size_t i = 0; i < k; i += F::kElements) {
+    PrefetchRange<kRows * F::kBytes>(next);
+    next += kRows * F::kBytes;
+    for (size_t r = 0; r < kRows; ++r)
+      F::Scales(w + r * stride, scales[r], mins[r]);
+    for (size_t part = 0; part < F::kElements / kBlock; ++part) {
+      const float* xp = x + i + part * kBlock;
+      HWY_UNROLL(8)
+      for (size_t r = 0; r < kRows; ++r) {
+        UnpackPart<F>(w + r * stride, part, unpacked);
+        for (size_t j = 0; j < kBlock; j += n)
+          sum[r] =
+              hn::MulAdd(Weights<F>(d, unpacked, part, j, scales[r], mins[r]),
+                         hn::LoadU(d, xp + j), sum[r]);
+      }
     }
-    w += kBlockBytes<kQ4>;
+    w += F::kBytes;
   }
   for (size_t r = 0; r < kRows; ++r) y[r] = hn::ReduceSum(d, sum[r]);
 }
 
 // ---- Quantized activations ------------------------------------------------
 //
-// A block's 32 products are summed in int32, exactly; kOffset is what the
-// unsigned operand of the dot instruction has too much (128 where int8
-// weights are biased for vpdpbusd, 8 for nibbles).
+// Products are summed in int32, exactly, four neighbours a lane: a vector's
+// lanes never mix groups. What the unsigned operand of the dot instruction has
+// too much (a format's kOffset; 128 where int8 weights are biased for
+// vpdpbusd) is taken off first, once for all rows. Minima meet the sums of the
+// activations.
 
-using DI8 = hn::CappedTag<int8_t, 32>;
-using DU8 = hn::RebindToUnsigned<DI8>;
 using DI16 = hn::Repartition<int16_t, DI8>;
 using DI32 = hn::Repartition<int32_t, DI8>;
 using DF = hn::Rebind<float, DI32>;
-using VI8 = hn::Vec<DI8>;
-using VU8 = hn::Vec<DU8>;
 using VI32 = hn::Vec<DI32>;
-inline constexpr size_t kParts = kBlock / hn::MaxLanes(DI8());
+using VF = hn::Vec<DF>;
 
 // acc + dot of u (at most 128) and x, four products a lane.
 HWY_INLINE VI32 DotUnsigned(VU8 u, VI8 x, VI32 acc) {
@@ -132,7 +135,7 @@ HWY_INLINE VI32 DotUnsigned(VU8 u, VI8 x, VI32 acc) {
 #endif
 }
 
-// acc + dot of signed w and x; with kVnni, what BlockOffset took off first.
+// acc + dot of signed w and x; on AVX3_DL, what DotOffset took off first.
 HWY_INLINE VI32 DotSigned(VI8 w, VI8 x, VI32 acc) {
 #if HWY_TARGET <= HWY_AVX3_DL
   const VU8 biased =
@@ -146,58 +149,32 @@ HWY_INLINE VI32 DotSigned(VI8 w, VI8 x, VI32 acc) {
 #endif
 }
 
-// What the accumulator starts from, given a block's activations.
-template <bool kQ4>
-HWY_INLINE VI32 BlockOffset(const VI8 (&x)[kParts]) {
-  VI32 sum = hn::Zero(DI32());
-  constexpr bool kBiased = HWY_TARGET <= HWY_AVX3_DL;
-  if constexpr (kQ4 || kBiased) {
-    const VU8 offset = hn::Set(DU8(), uint8_t{kQ4 ? 8 : 128});
-    for (size_t p = 0; p < kParts; ++p) sum = DotUnsigned(offset, x[p], sum);
-    sum = hn::Neg(sum);
-  }
-  return sum;
+// What the dot product of x starts from.
+template <class F>
+HWY_INLINE VI32 DotOffset(VI8 x) {
+  constexpr bool kBiased = F::kSigned && HWY_TARGET <= HWY_AVX3_DL;
+  constexpr int kExcess = kBiased ? 128 : F::kOffset;
+  if constexpr (kExcess == 0) return hn::Zero(DI32());
+  const VU8 excess = hn::Set(DU8(), static_cast<uint8_t>(kExcess));
+  return hn::Neg(DotUnsigned(excess, x, hn::Zero(DI32())));
 }
 
-template <bool kQ4>
-HWY_INLINE VI32 BlockDot(const uint8_t* block, const VI8 (&x)[kParts],
-                         VI32 acc) {
-  const uint8_t* quants = block + kScaleBytes;
-  if constexpr (kQ4) {
-    const VU8 mask = hn::Set(DU8(), uint8_t{15});
-#if HWY_MAX_BYTES >= 32  // kParts == 1
-    // The same 16 bytes in both halves, the upper half shifted by a nibble:
-    // elements 0..15 and 16..31. What a 32-bit shift brings in from the
-    // neighbouring byte is masked off.
-    const hn::Repartition<uint32_t, DU8> du32;
-    HWY_ALIGN static constexpr uint32_t kShift[8] = {0, 0, 0, 0, 4, 4, 4, 4};
-    const auto both = hn::BitCast(du32, hn::LoadDup128(DU8(), quants));
-    const auto apart = hn::Shr(both, hn::Load(du32, kShift));
-    return DotUnsigned(hn::And(hn::BitCast(DU8(), apart), mask), x[0], acc);
-#else
-    const hn::Repartition<uint16_t, DU8> dpairs;
-    const VU8 low = hn::LoadU(DU8(), quants);
-    const VU8 high =
-        hn::BitCast(DU8(), hn::ShiftRight<4>(hn::BitCast(dpairs, low)));
-    acc = DotUnsigned(hn::And(low, mask), x[0], acc);
-    return DotUnsigned(hn::And(high, mask), x[1], acc);
-#endif
-  } else {
-    const auto* signed_quants = reinterpret_cast<const int8_t*>(quants);
-    HWY_UNROLL(2)
-    for (size_t p = 0; p < kParts; ++p)
-      acc = DotSigned(hn::LoadU(DI8(), signed_quants + p * hn::MaxLanes(DI8())),
-                      x[p], acc);
-    return acc;
-  }
+template <class F>
+HWY_INLINE VI32 PartDot(const uint8_t* block, size_t part, size_t v, VI8 x,
+                        VI32 acc) {
+  const VU8 quants = F::Quants(block, part, v);
+  if constexpr (F::kSigned)
+    return DotSigned(hn::BitCast(DI8(), quants), x, acc);
+  else
+    return DotUnsigned(quants, x, acc);
 }
 
-// scales[r] = scale of the block at w + r * stride, times x_scale. All rows
-// are converted together: one at a time, the conversions would cost as much
-// as the dot products. scales: [4], aligned.
+// out[r] = f16 at w + r * stride, times x_scale. All rows are converted
+// together: one at a time, the conversions would cost as much as the dot
+// products. out: [4], aligned.
 template <size_t kRows>
-HWY_INLINE void BlockScales(const uint8_t* w, size_t stride, float x_scale,
-                            float* scales) {
+HWY_INLINE void HalfScales(const uint8_t* w, size_t stride, float x_scale,
+                           float* out) {
   static_assert(kRows <= 4);
   uint64_t bits = 0;
   HWY_UNROLL(4)
@@ -209,43 +186,159 @@ HWY_INLINE void BlockScales(const uint8_t* w, size_t stride, float x_scale,
   const hn::FixedTag<float, 4> d;
   const hn::FixedTag<uint64_t, 1> d64;
   const auto halves = hn::BitCast(HalfBits<decltype(d)>(), hn::Set(d64, bits));
-  hn::Store(hn::Mul(F16BitsToFloat(d, halves), hn::Set(d, x_scale)), d, scales);
+  hn::Store(hn::Mul(F16BitsToFloat(d, halves), hn::Set(d, x_scale)), d, out);
 #if HWY_ARCH_X86
   // Keep them in memory: a multiply-add that broadcasts its operand from there
   // is free, shuffling them out of a register is not.
-  asm("" : "+m"(*reinterpret_cast<float(*)[4]>(scales)));
+  asm("" : "+m"(*reinterpret_cast<float(*)[4]>(out)));
 #endif
 }
 
-template <size_t kRows, bool kQ4>
-HWY_INLINE void QuantizedRows(const uint8_t* w, size_t stride, size_t blocks,
-                              const BlockActivation* x, float* y) {
+// Formats with blocks of 32.
+template <class F, size_t kRows>
+HWY_INLINE void SmallBlockRows(const uint8_t* w, size_t stride, size_t blocks,
+                               const BlockActivation* x, float* y) {
   const DF d;
-  using V = hn::Vec<DF>;
   alignas(16) float scales[4];
-  V sum[kRows];
+  alignas(16) float mins[4];
+  alignas(16) float min_sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  VF sum[kRows];
   HWY_UNROLL(8)
   for (size_t r = 0; r < kRows; ++r) sum[r] = hn::Zero(d);
   const uint8_t* next = w + kRows * stride;
   for (size_t b = 0; b < blocks; ++b) {
-    PrefetchRange<kRows * kBlockBytes<kQ4>>(next);
-    next += kRows * kBlockBytes<kQ4>;
-    VI8 xq[kParts];
+    PrefetchRange<kRows * F::kBytes>(next);
+    next += kRows * F::kBytes;
+    VI8 xq[kVectors];
+    VI32 offset = hn::Zero(DI32());
     HWY_UNROLL(2)
-    for (size_t p = 0; p < kParts; ++p)
-      xq[p] = hn::LoadU(DI8(), x[b].quants + p * hn::MaxLanes(DI8()));
-    const VI32 offset = BlockOffset<kQ4>(xq);
-    BlockScales<kRows>(w, stride, x[b].scale, scales);
+    for (size_t v = 0; v < kVectors; ++v) {
+      xq[v] = hn::LoadU(DI8(), x[b].quants + v * kVectorBytes);
+      offset = hn::Add(offset, DotOffset<F>(xq[v]));
+    }
+    if constexpr (F::kHalfScale) {
+      HalfScales<kRows>(w, stride, x[b].scale, scales);
+    } else {
+      HWY_UNROLL(8)
+      for (size_t r = 0; r < kRows; ++r) {
+        F::Scales(w + r * stride, &scales[r], nullptr);
+        scales[r] *= x[b].scale;
+      }
+    }
+    if constexpr (F::kHasMin) {
+      HalfScales<kRows>(w + 2, stride, x[b].sum, mins);
+      for (size_t r = 0; r < kRows; ++r) min_sum[r] += mins[r];
+    }
     HWY_UNROLL(8)
     for (size_t r = 0; r < kRows; ++r) {
-      const uint8_t* block = w + r * stride;
-      const V dot = hn::ConvertTo(d, BlockDot<kQ4>(block, xq, offset));
-      sum[r] = hn::MulAdd(dot, hn::Set(d, scales[r]), sum[r]);
+      VI32 dot = offset;
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kVectors; ++v)
+        dot = PartDot<F>(w + r * stride, 0, v, xq[v], dot);
+      sum[r] = hn::MulAdd(hn::ConvertTo(d, dot), hn::Set(d, scales[r]), sum[r]);
     }
-    w += kBlockBytes<kQ4>;
+    w += F::kBytes;
   }
   HWY_UNROLL(8)
-  for (size_t r = 0; r < kRows; ++r) y[r] = hn::ReduceSum(d, sum[r]);
+  for (size_t r = 0; r < kRows; ++r)
+    y[r] = hn::ReduceSum(d, sum[r]) + (F::kHasMin ? min_sum[r] : 0.0f);
+}
+
+// The scale of each lane of a part's vector v.
+template <class F>
+HWY_INLINE VF LaneScales(const float* scales, size_t part, size_t v) {
+  const DF d;
+  if constexpr (F::kGroup == kBlock) {
+    (void)v;
+    return hn::Set(d, scales[part]);
+  } else if constexpr (kVectors == 2) {
+    return hn::Set(d, scales[2 * part + v]);
+  } else {
+    const VF low = hn::Set(d, scales[2 * part]);
+    return hn::ConcatUpperLower(d, hn::Set(d, scales[2 * part + 1]), low);
+  }
+}
+
+// Sums of the activations of each group of a block of 256. out: [kGroups].
+template <class F>
+HWY_INLINE void GroupSums(const BlockActivation* x, float* out) {
+  for (size_t part = 0; part < F::kElements / kBlock; ++part) {
+    if constexpr (F::kGroup == kBlock) {
+      out[part] = x[part].sum;
+    } else {
+      HWY_ALIGN int32_t lanes[8];
+      for (size_t v = 0; v < kVectors; ++v) {
+        const VI8 xq = hn::LoadU(DI8(), x[part].quants + v * kVectorBytes);
+        const VU8 one = hn::Set(DU8(), uint8_t{1});
+        hn::Store(DotUnsigned(one, xq, hn::Zero(DI32())), DI32(),
+                  lanes + v * hn::MaxLanes(DI32()));
+      }
+      for (size_t half = 0; half < 2; ++half) {
+        const int32_t* four = lanes + 4 * half;
+        out[2 * part + half] =
+            x[part].scale *
+            static_cast<float>(four[0] + four[1] + four[2] + four[3]);
+      }
+    }
+  }
+}
+
+// Formats with blocks of 256.
+template <class F, size_t kRows>
+HWY_INLINE void SuperBlockRows(const uint8_t* w, size_t stride, size_t blocks,
+                               const BlockActivation* x, float* y) {
+  constexpr size_t kParts = F::kElements / kBlock;
+  const DF d;
+  const hn::CappedTag<float, 8> dg;  // groups
+  const size_t n = hn::Lanes(dg);
+  HWY_ALIGN float scales[kRows][F::kGroups];
+  HWY_ALIGN float mins[kRows][F::kGroups];
+  HWY_ALIGN float x_scales[F::kGroups];
+  HWY_ALIGN float x_sums[F::kGroups];
+  VF sum[kRows];
+  hn::Vec<decltype(dg)> min_sum[kRows];
+  for (size_t r = 0; r < kRows; ++r) {
+    sum[r] = hn::Zero(d);
+    min_sum[r] = hn::Zero(dg);
+  }
+  const uint8_t* next = w + kRows * stride;
+  for (size_t b = 0; b < blocks; ++b, x += kParts) {
+    PrefetchRange<kRows * F::kBytes>(next);
+    next += kRows * F::kBytes;
+    for (size_t g = 0; g < F::kGroups; ++g)
+      x_scales[g] = x[g * F::kGroup / kBlock].scale;
+    if constexpr (F::kHasMin) GroupSums<F>(x, x_sums);
+    for (size_t r = 0; r < kRows; ++r) {
+      F::Scales(w + r * stride, scales[r], mins[r]);
+      for (size_t g = 0; g < F::kGroups; g += n) {
+        hn::Store(
+            hn::Mul(hn::Load(dg, scales[r] + g), hn::Load(dg, x_scales + g)),
+            dg, scales[r] + g);
+        if constexpr (F::kHasMin)
+          min_sum[r] = hn::MulAdd(hn::Load(dg, mins[r] + g),
+                                  hn::Load(dg, x_sums + g), min_sum[r]);
+      }
+    }
+    HWY_UNROLL(8)
+    for (size_t part = 0; part < kParts; ++part) {
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kVectors; ++v) {
+        const VI8 xq = hn::LoadU(DI8(), x[part].quants + v * kVectorBytes);
+        const VI32 offset = DotOffset<F>(xq);
+        HWY_UNROLL(8)
+        for (size_t r = 0; r < kRows; ++r) {
+          const VI32 dot = PartDot<F>(w + r * stride, part, v, xq, offset);
+          sum[r] = hn::MulAdd(hn::ConvertTo(d, dot),
+                              LaneScales<F>(scales[r], part, v), sum[r]);
+        }
+      }
+    }
+    w += F::kBytes;
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    y[r] = hn::ReduceSum(d, sum[r]);
+    if constexpr (F::kHasMin) y[r] -= hn::ReduceSum(dg, min_sum[r]);
+  }
 }
 
 // ---- Activations ----------------------------------------------------------

@@ -32,21 +32,24 @@ struct FloatKernel {
   }
 };
 
-template <bool kQ4>
+template <class F>
 struct BlockFloatKernel {
   template <size_t kRows>
   static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
                              const float* x, float* y) {
-    BlockFloatRows<kRows, kQ4>(w, stride, k, x, y);
+    BlockFloatRows<F, kRows>(w, stride, k, x, y);
   }
 };
 
-template <bool kQ4>
+template <class F>
 struct QuantizedKernel {
   template <size_t kRows>
   static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
                              const BlockActivation* x, float* y) {
-    QuantizedRows<kRows, kQ4>(w, stride, k / kBlock, x, y);
+    if constexpr (F::kElements == kBlock)
+      SmallBlockRows<F, kRows>(w, stride, k / kBlock, x, y);
+    else
+      SuperBlockRows<F, kRows>(w, stride, k / F::kElements, x, y);
   }
 };
 
@@ -59,21 +62,18 @@ void GemvFloat(TensorType type, const void* w, size_t row_bytes, size_t k,
       return ForRows<FloatKernel<F16>>(w, row_bytes, k, first, last, x, y);
     case TensorType::kBF16:
       return ForRows<FloatKernel<BF16>>(w, row_bytes, k, first, last, x, y);
-    case TensorType::kQ4_0:
-      return ForRows<BlockFloatKernel<true>>(w, row_bytes, k, first, last, x,
-                                             y);
-    case TensorType::kQ8_0:
-      return ForRows<BlockFloatKernel<false>>(w, row_bytes, k, first, last, x,
-                                              y);
+    default:
+      return WithFormat(type, [&]<class F>() HWY_ATTR {
+        ForRows<BlockFloatKernel<F>>(w, row_bytes, k, first, last, x, y);
+      });
   }
 }
 
 void GemvInt8(TensorType type, const void* w, size_t row_bytes, size_t k,
               size_t first, size_t last, const BlockActivation* x, float* y) {
-  if (type == TensorType::kQ4_0)
-    ForRows<QuantizedKernel<true>>(w, row_bytes, k, first, last, x, y);
-  else
-    ForRows<QuantizedKernel<false>>(w, row_bytes, k, first, last, x, y);
+  WithFormat(type, [&]<class F>() HWY_ATTR {
+    ForRows<QuantizedKernel<F>>(w, row_bytes, k, first, last, x, y);
+  });
 }
 
 void QuantizeRow(const float* x, size_t k, BlockActivation* out) {
@@ -97,7 +97,7 @@ void QuantizeActivations(const float* x, size_t k, BlockActivation* out) {
 }
 
 bool HasQuantizedGemv(TensorType type) {
-  return type == TensorType::kQ8_0 || type == TensorType::kQ4_0;
+  return InfoOf(type).block_elements > 1;
 }
 
 void Gemv(TensorType type, const void* w, size_t row_bytes, size_t k,

@@ -20,7 +20,7 @@ struct BlockActivation {
 // x: [k], k a multiple of 32. Symmetric, scale = max|x| / 127; ties to even.
 void QuantizeActivations(const float* x, size_t k, BlockActivation* out);
 
-// Whether GemvQuantized supports this weight type (q8_0, q4_0).
+// Whether GemvQuantized supports this weight type: every quantized one.
 bool HasQuantizedGemv(TensorType type);
 
 // y[r] = Σ_i w[r][i] * x[i], rows [first, last). w: [n, k] in file layout,
@@ -30,7 +30,7 @@ void Gemv(TensorType type, const void* w, size_t row_bytes, size_t k,
           size_t first, size_t last, const float* x, float* y);
 
 // The same with quantized activations: x: [k / 32] blocks. Integer dot
-// products within a block, float across blocks.
+// products within a group of weights that share a scale, float across groups.
 void GemvQuantized(TensorType type, const void* w, size_t row_bytes, size_t k,
                    size_t first, size_t last, const BlockActivation* x,
                    float* y);

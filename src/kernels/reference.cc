@@ -6,6 +6,8 @@
 #include <limits>
 #include <numbers>
 
+#include "util/quant_block.h"
+
 namespace dapple::kernels::reference {
 
 void RmsNorm(const float* x, const float* weight, float eps, size_t rows,
@@ -74,13 +76,6 @@ F16 ToF16Saturated(float value) {
 
 namespace {
 
-// Quant i of a 32-element block, and the block's scale.
-int BlockQuant(TensorType type, const unsigned char* block, size_t i) {
-  if (type == TensorType::kQ8_0) return static_cast<signed char>(block[2 + i]);
-  const int byte = block[2 + i % 16];
-  return (i < 16 ? byte & 15 : byte >> 4) - 8;
-}
-
 float BlockScale(const unsigned char* block) {
   F16 scale;
   std::memcpy(&scale, block, sizeof(scale));
@@ -119,27 +114,7 @@ double Logit(const float* q, const T* keys, size_t head_dim, size_t i, size_t j,
 }  // namespace
 
 void Dequantize(TensorType type, const void* row, size_t count, float* out) {
-  const auto* bytes = static_cast<const unsigned char*>(row);
-  for (size_t i = 0; i < count; ++i) {
-    switch (type) {
-      case TensorType::kF32:
-        out[i] = Element<float>(row, i);
-        break;
-      case TensorType::kF16:
-        out[i] = ToFloat(Element<F16>(row, i));
-        break;
-      case TensorType::kBF16:
-        out[i] = ToFloat(Element<BF16>(row, i));
-        break;
-      case TensorType::kQ4_0:
-      case TensorType::kQ8_0: {
-        const auto* block = bytes + i / 32 * InfoOf(type).block_bytes;
-        out[i] = BlockScale(block) *
-                 static_cast<float>(BlockQuant(type, block, i % 32));
-        break;
-      }
-    }
-  }
+  DequantizeReference(type, row, count, out);
 }
 
 void QuantizeActivations(const float* x, size_t k, BlockActivation* out) {
@@ -184,17 +159,25 @@ void Gemv(TensorType type, const void* w, size_t row_bytes, size_t k,
 void GemvQuantized(TensorType type, const void* w, size_t row_bytes, size_t k,
                    size_t first, size_t last, const BlockActivation* x,
                    double* y) {
-  const size_t block_bytes = InfoOf(type).block_bytes;
+  const TensorTypeInfo& info = InfoOf(type);
+  UnpackedBlock block;
   for (size_t r = first; r < last; ++r) {
     const auto* row = static_cast<const unsigned char*>(w) + r * row_bytes;
     double sum = 0.0;
-    for (size_t b = 0; b < k / 32; ++b) {
-      const auto* block = row + b * block_bytes;
-      int dot = 0;
-      for (size_t i = 0; i < 32; ++i)
-        dot += BlockQuant(type, block, i) * x[b].quants[i];
-      sum += static_cast<double>(BlockScale(block)) *
-             static_cast<double>(x[b].scale) * dot;
+    for (size_t at = 0; at < k; at += info.block_elements) {
+      UnpackBlock(type, row + RowBytes(type, at), &block);
+      for (size_t g = 0; g < block.elements / block.group; ++g) {
+        const BlockActivation& in = x[(at + g * block.group) / 32];
+        int dot = 0;
+        int total = 0;
+        for (size_t i = g * block.group; i < (g + 1) * block.group; ++i) {
+          dot += block.quants[i] * in.quants[(at + i) % 32];
+          total += in.quants[(at + i) % 32];
+        }
+        sum += static_cast<double>(in.scale) *
+               (static_cast<double>(block.scales[g]) * dot -
+                static_cast<double>(block.mins[g]) * total);
+      }
     }
     y[r] = sum;
   }

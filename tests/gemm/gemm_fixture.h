@@ -3,6 +3,7 @@
 #ifndef DAPPLE_TESTS_GEMM_GEMM_FIXTURE_H_
 #define DAPPLE_TESTS_GEMM_GEMM_FIXTURE_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,8 +13,10 @@
 #include <span>
 #include <vector>
 
+#include "../util/block_fields.h"
 #include "gemm/gemm.h"
 #include "util/half.h"
+#include "util/quant_block.h"
 #include "util/tensor_type.h"
 
 namespace dapple::gemm_test {
@@ -112,6 +115,22 @@ inline Weights RandomWeights(TensorType type, size_t n, size_t k,
           std::memcpy(row + b * sizeof(block), &block, sizeof(block));
         }
         break;
+      default: {  // any bytes but for scales
+        const size_t unit = InfoOf(type).block_bytes;
+        for (size_t at = 0; at < RowBytes(type, k); at += unit) {
+          for (size_t i = 0; i < unit; ++i)
+            row[at + i] = static_cast<std::byte>(byte(random));
+          for (const size_t offset : HalfOffsets(type)) {
+            const F16 scale = ToF16(normal(random) / 64);
+            std::memcpy(row + at + offset, &scale, 2);
+          }
+          if (type == TensorType::kMXFP4)
+            row[at] = static_cast<std::byte>(118 + byte(random) % 16);
+        }
+        std::vector<float> floats(k);
+        DequantizeReference(type, row, k, floats.data());
+        std::copy(floats.begin(), floats.end(), value);
+      }
     }
   }
   return w;

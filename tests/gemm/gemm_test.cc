@@ -108,8 +108,9 @@ TEST_CASE("every backend multiplies every weight type") {
   for (GemmBackend backend : kBackends) {
     if (!Available(backend)) continue;
     for (const TensorTypeInfo& info : kTensorTypes) {
-      CheckProduct(backend, info.type, 96, 64, 33, 2);
-      CheckProduct(backend, info.type, 100, 544, 70, 2);
+      const size_t unit = info.block_elements == 256 ? 256 : 32;
+      CheckProduct(backend, info.type, 96, 2 * unit, 33, 2);
+      CheckProduct(backend, info.type, 100, unit == 256 ? 768 : 544, 70, 2);
     }
   }
 }
@@ -136,6 +137,7 @@ TEST_CASE("the Highway backends agree with the reference on every target") {
          {GemmBackend::kHighway, GemmBackend::kF32, GemmBackend::kInt8}) {
       CheckProduct(backend, TensorType::kQ8_0, 100, 544, 25, 1);
       CheckProduct(backend, TensorType::kQ4_0, 33, 64, 3, 1);
+      CheckProduct(backend, TensorType::kQ5_K, 35, 512, 4, 1);
       CheckProduct(backend, TensorType::kF32, 70, 259, 200, 1);
       CheckProduct(backend, TensorType::kF16, 17, 5, 12, 1);
     }

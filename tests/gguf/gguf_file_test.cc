@@ -268,7 +268,7 @@ TEST_CASE("a lying tensor table is refused") {
        }},
       {"more bytes than 64 bits",
        [](RawGguf& r) { r.tensors[0].dims = {uint64_t{1} << 62}; }},
-      {"has type 14 (q6_k)", [](RawGguf& r) { r.tensors[0].type = 14; },
+      {"has type 16 (iq2_xxs)", [](RawGguf& r) { r.tensors[0].type = 16; },
        StatusCode::kUnsupported},
       {"has type 4,", [](RawGguf& r) { r.tensors[0].type = 4; },
        StatusCode::kUnsupported},

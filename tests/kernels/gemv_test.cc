@@ -4,6 +4,7 @@
 
 #include "kernel_test.h"
 #include "kernels/reference.h"
+#include "util/quant_block.h"
 
 namespace dapple::kernels {
 namespace {
@@ -11,14 +12,29 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// Σ |w x| of a row: what rounding errors are relative to.
+// Σ |w x| of a row: what rounding errors are relative to. Where a weight is
+// the difference of a product and a minimum, of their magnitudes.
 double Magnitude(TensorType type, const uint8_t* row, const float* x,
                  size_t k) {
-  std::vector<float> values(k);
-  reference::Dequantize(type, row, k, values.data());
+  const TensorTypeInfo& info = InfoOf(type);
+  std::vector<double> values(k);
+  if (info.block_elements == 1) {
+    std::vector<float> exact(k);
+    reference::Dequantize(type, row, k, exact.data());
+    for (size_t i = 0; i < k; ++i) values[i] = std::fabs(exact[i]);
+  } else {
+    UnpackedBlock block;
+    for (size_t i = 0; i < k; ++i) {
+      const size_t j = i % info.block_elements;
+      if (j == 0) UnpackBlock(type, row + RowBytes(type, i), &block);
+      const size_t g = j / block.group;
+      values[i] = std::fabs(double{block.scales[g]} * block.quants[j]) +
+                  std::fabs(double{block.mins[g]});
+    }
+  }
   double sum = 0.0;
   for (size_t i = 0; i < k; ++i)
-    sum += std::fabs(static_cast<double>(values[i]) * x[i]);
+    sum += values[i] * std::fabs(static_cast<double>(x[i]));
   return sum;
 }
 
@@ -84,7 +100,8 @@ TEST_CASE("gemv with float activations is within its rounding bound") {
     for (const TensorTypeInfo& info : kTensorTypes) {
       CAPTURE(info.name);
       for (size_t units : {1, 2, 3, 7, 16, 29, 65}) {
-        const size_t k = units * (info.block_elements == 1 ? 5 : 32);
+        const size_t k =
+            units * (info.block_elements == 1 ? 5 : info.block_elements);
         const size_t n = 11;
         const size_t row_bytes = RowBytes(info.type, k);
         const auto w = random.Weights(info.type, n, k);
@@ -118,10 +135,14 @@ TEST_CASE("gemv with float activations is within its rounding bound") {
 TEST_CASE("quantized gemv is exact within a block and bounded across") {
   ForEachTarget([] {
     Random random(3);
-    for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0}) {
-      CHECK(HasQuantizedGemv(type));
-      for (size_t blocks : {1, 2, 3, 8, 28, 67}) {
-        const size_t k = 32 * blocks;
+    for (const TensorTypeInfo& info : kTensorTypes) {
+      const TensorType type = info.type;
+      CAPTURE(info.name);
+      CHECK(HasQuantizedGemv(type) == (info.block_elements > 1));
+      if (!HasQuantizedGemv(type)) continue;
+      for (size_t units : {1, 2, 3, 8, 28, 67}) {
+        const size_t k = info.block_elements * units;
+        const size_t blocks = k / 32;
         const size_t n = 10;
         const size_t row_bytes = RowBytes(type, k);
         const auto w = random.Weights(type, n, k);
@@ -155,17 +176,24 @@ TEST_CASE("quantized gemv is exact within a block and bounded across") {
 
 TEST_CASE("integer dots do not saturate at the extremes of both operands") {
   ForEachTarget([] {
-    for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0}) {
-      const size_t unit = InfoOf(type).block_bytes;
-      // Quants 127, -128, 0x80/0x7F mixed; nibbles 0, 15 and mixed.
+    for (const TensorTypeInfo& info : kTensorTypes) {
+      if (!HasQuantizedGemv(info.type)) continue;
+      CAPTURE(info.name);
+      const size_t unit = info.block_bytes;
+      const size_t k = 2 * info.block_elements;
+      // Every field all ones, all zeros or mixed; scales of 1 (or a power of
+      // two), so that all sums are exact.
       for (int byte : {0x7F, 0x80, 0x81, 0x00, 0xFF, 0xF0, 0x0F}) {
         for (int quant : {127, -127, 1, -1}) {
           for (bool alternate : {false, true}) {
             std::vector<uint8_t> w(2 * unit, static_cast<uint8_t>(byte));
             const F16 one = dapple::ToF16(1.0f);
-            std::memcpy(&w[0], &one, 2);
-            std::memcpy(&w[unit], &one, 2);
-            BlockActivation x[2];
+            for (size_t block = 0; block < 2; ++block) {
+              for (size_t offset : HalfOffsets(info.type))
+                std::memcpy(&w[block * unit + offset], &one, 2);
+              if (info.type == TensorType::kMXFP4) w[block * unit] = 127;
+            }
+            std::vector<BlockActivation> x(k / 32);
             for (BlockActivation& block : x) {
               block.scale = 1.0f;
               int total = 0;
@@ -177,12 +205,51 @@ TEST_CASE("integer dots do not saturate at the extremes of both operands") {
               block.sum = static_cast<float>(total);
             }
             double want;
-            reference::GemvQuantized(type, w.data(), 2 * unit, 64, 0, 1, x,
-                                     &want);
+            reference::GemvQuantized(info.type, w.data(), 2 * unit, k, 0, 1,
+                                     x.data(), &want);
             float y;
-            GemvQuantized(type, w.data(), 2 * unit, 64, 0, 1, x, &y);
-            REQUIRE(static_cast<double>(y) == want);
+            GemvQuantized(info.type, w.data(), 2 * unit, k, 0, 1, x.data(), &y);
+            // Superblocks' sums may need more than float's 24 bits.
+            REQUIRE(
+                std::fabs(static_cast<double>(y) - want) <=
+                (info.block_elements == 32 ? 0.0 : std::fabs(want) * 0x1p-21));
           }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("NaN and infinite scales give what is not finite, nothing worse") {
+  ForEachTarget([] {
+    Random random(5);
+    for (const TensorTypeInfo& info : kTensorTypes) {
+      if (!HasQuantizedGemv(info.type)) continue;
+      CAPTURE(info.name);
+      const size_t k = 3 * info.block_elements;
+      const size_t n = 5;
+      const size_t row_bytes = RowBytes(info.type, k);
+      const auto x = random.Normals(k);
+      std::vector<BlockActivation> blocks(k / 32);
+      QuantizeActivations(x.data(), k, blocks.data());
+      for (const uint16_t bits : std::initializer_list<uint16_t>{
+               0x7C00, 0xFC00, 0x7E01, 0xFFFF, 0x7D00}) {
+        auto w = random.Weights(info.type, n, k);
+        // The middle block of row 2, whose quants are not all zero.
+        uint8_t* block = &w[2 * row_bytes + info.block_bytes];
+        for (size_t offset : HalfOffsets(info.type))
+          std::memcpy(block + offset, &bits, 2);
+        if (info.type == TensorType::kMXFP4) block[0] = 0xFF;
+        Guarded<float> y(n);
+        Gemv(info.type, w.data(), row_bytes, k, 0, n, x.data(), y.data());
+        y.Check();
+        Guarded<float> yq(n);
+        GemvQuantized(info.type, w.data(), row_bytes, k, 0, n, blocks.data(),
+                      yq.data());
+        yq.Check();
+        for (size_t r = 0; r < n; ++r) {
+          CHECK(std::isfinite(y[r]) == (r != 2));
+          CHECK(std::isfinite(yq[r]) == (r != 2));
         }
       }
     }
@@ -193,7 +260,7 @@ TEST_CASE("gemv reads no row outside [first, last) and honours row_bytes") {
   ForEachTarget([] {
     Random random(4);
     for (const TensorTypeInfo& info : kTensorTypes) {
-      const size_t k = 96;
+      const size_t k = 3 * std::max<size_t>(32, info.block_elements);
       const size_t used = RowBytes(info.type, k);
       const size_t row_bytes = used + 2 * info.block_bytes;  // padded rows
       const auto rows = random.Weights(info.type, 9, k);

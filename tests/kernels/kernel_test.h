@@ -12,6 +12,7 @@
 #include <random>
 #include <vector>
 
+#include "../util/block_fields.h"
 #include "kernels/targets.h"
 #include "util/tensor_type.h"
 
@@ -99,11 +100,18 @@ class Random {
       } else if (type == TensorType::kBF16) {
         const BF16 half = ToBF16(value);
         std::memcpy(&bytes[at], &half, 2);
-      } else {
+      } else if (type == TensorType::kF16) {
         const F16 half = ToF16(value);
         std::memcpy(&bytes[at], &half, 2);
-        for (size_t i = 2; i < unit; ++i)
+      } else {
+        for (size_t i = 0; i < unit; ++i)
           bytes[at + i] = static_cast<uint8_t>(Below(256));
+        for (size_t offset : HalfOffsets(type)) {
+          const F16 half = ToF16(Normal());
+          std::memcpy(&bytes[at + offset], &half, 2);
+        }
+        if (type == TensorType::kMXFP4)
+          bytes[at] = static_cast<uint8_t>(118 + Below(16));
       }
     }
     return bytes;

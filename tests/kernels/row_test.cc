@@ -302,7 +302,7 @@ TEST_CASE("dequantizing is exact, to bf16 rounded once") {
     for (const TensorTypeInfo& info : kTensorTypes) {
       CAPTURE(info.name);
       for (size_t blocks : {1, 2, 3, 9}) {
-        const size_t count = 32 * blocks;
+        const size_t count = std::max<size_t>(32, info.block_elements) * blocks;
         const auto row = random.Weights(info.type, 1, count);
         std::vector<float> want(count);
         reference::Dequantize(info.type, row.data(), count, want.data());
