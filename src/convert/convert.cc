@@ -173,9 +173,9 @@ class TensorCopier {
 
 Result<ConvertResult> Convert(const ConvertOptions& options) {
   const TensorTypeInfo* type = FindTensorType(options.type);
-  if (type == nullptr || !CanEncode(type->type))
+  if (type == nullptr)
     return InvalidArgument("unknown type '" + options.type + "' (" +
-                           EncodableTypes() + " exist)");
+                           TensorTypeNames() + " exist)");
   std::error_code error;
   const bool folder = std::filesystem::is_directory(options.input_dir, error);
   if (!folder && !std::filesystem::exists(options.input_dir, error))

@@ -59,6 +59,12 @@ static_assert(std::endian::native == std::endian::little,
               "GGUF is read in place: a big-endian host needs byte swaps");
 
 Result<GgufFile> GgufFile::Open(const std::string& path) {
+  DAPPLE_ASSIGN_OR_RETURN(GgufFile file, OpenOne(path));
+  DAPPLE_RETURN_IF_ERROR(file.OpenParts());
+  return file;
+}
+
+Result<GgufFile> GgufFile::OpenOne(const std::string& path) {
   DAPPLE_ASSIGN_OR_RETURN(MmapFile mapped, MmapFile::Open(path));
   GgufFile file;
   file.file_ = std::move(mapped);

@@ -4,6 +4,9 @@
 // offset, alignment and string is checked against the file before it is used,
 // so a hostile file ends in a Status and never in a bad read. Owns the mapping
 // of the file; tensor data and strings are views into it.
+//
+// A model split into NAME-00001-of-0000N.gguf and so on is opened by its first
+// part, which has the metadata; tensors are those of all parts.
 #ifndef DAPPLE_GGUF_GGUF_FILE_H_
 #define DAPPLE_GGUF_GGUF_FILE_H_
 
@@ -67,11 +70,15 @@ struct GgufTensor {
 
 class GgufFile {
  public:
-  // kCorrupt or kUnsupported with "<path>: <reason>" on anything wrong.
+  // kCorrupt or kUnsupported with "<path>: <reason>" on anything wrong; the
+  // path is that of the part to blame.
   static Result<GgufFile> Open(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
-  const MmapFile& file() const { return file_; }
+  const MmapFile& file() const { return file_; }  // the first part
+  // Parts after the first; empty for a model in one file.
+  const std::vector<GgufFile>& parts() const { return parts_; }
+  uint64_t total_bytes() const;  // of all parts
   uint32_t version() const { return version_; }
   uint64_t alignment() const { return alignment_; }
   // Bytes of the header, metadata and tensor table, before tensor data.
@@ -102,10 +109,16 @@ class GgufFile {
  private:
   friend class GgufParser;
 
+  static Result<GgufFile> OpenOne(const std::string& path);
+  Status OpenParts();
+  Status AddPart(uint64_t number, uint64_t count, uint64_t tensors,
+                 const std::string& path);
+
   Status WrongType(std::string_view key, const GgufValue& value,
                    std::string_view wanted) const;
 
   MmapFile file_;
+  std::vector<GgufFile> parts_;
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
   uint64_t header_bytes_ = 0;

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <iterator>
 #include <numeric>
 
 #include "gguf/printable.h"
+#include "gguf/quantize.h"
 #include "util/checked.h"
 
 namespace dapple {
@@ -50,17 +50,6 @@ std::string NameOfForeignType(uint32_t id) {
     if (type.id == id)
       return std::to_string(id) + " (" + std::string(type.name) + ")";
   return std::to_string(id);
-}
-
-// "f32, f16 and bf16".
-std::string KnownTypes() {
-  std::string names;
-  constexpr size_t kCount = std::size(kTensorTypes);
-  for (size_t i = 0; i < kCount; ++i) {
-    names += i == 0 ? "" : i + 1 == kCount ? " and " : ", ";
-    names += kTensorTypes[i].name;
-  }
-  return names;
 }
 
 // Keys and tensor names are printed in messages and tables; the spec wants
@@ -273,7 +262,7 @@ Status GgufParser::ParseTensor(uint64_t index, Extent* extent) {
   if (info == nullptr)
     return Unsupported(file_.path() + ": " + name + " has type " +
                        NameOfForeignType(type) + ", which is not supported (" +
-                       KnownTypes() + " are)");
+                       TensorTypeNames() + " are)");
   tensor.type = info->type;
   if (tensor.dims[0] % info->block_elements != 0)
     return Bad(name + " has rows of " + std::to_string(tensor.dims[0]) +

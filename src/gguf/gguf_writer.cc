@@ -77,6 +77,18 @@ void GgufWriter::AddInts(std::string_view key,
   for (const int32_t value : values) Put(&keys_, value);
 }
 
+void GgufWriter::AddValue(std::string_view key, const GgufValue& value) {
+  if (value.type == GgufType::kArray) {
+    PutArray(key, value.element_type, value.count);
+  } else {
+    PutKey(key, value.type);
+    if (value.type == GgufType::kString)
+      Put<uint64_t>(&keys_, value.bytes.size());
+  }
+  keys_.append(reinterpret_cast<const char*>(value.bytes.data()),
+               value.bytes.size());
+}
+
 void GgufWriter::AddTensor(std::string_view name, TensorType type,
                            std::span<const uint64_t> dims) {
   const TensorTypeInfo& info = InfoOf(type);

@@ -37,6 +37,8 @@ class GgufWriter {
   void AddStrings(std::string_view key, std::span<const std::string> values);
   void AddFloats(std::string_view key, std::span<const float> values);
   void AddInts(std::string_view key, std::span<const int32_t> values);
+  // A value as another file has it.
+  void AddValue(std::string_view key, const GgufValue& value);
 
   // dims[0] is the contiguous one; 1 to 4 of them.
   void AddTensor(std::string_view name, TensorType type,

@@ -20,7 +20,7 @@ class Inspector {
 
   Status Inspect() {
     info_.path = file_.path();
-    info_.file_bytes = file_.file().bytes().size();
+    info_.file_bytes = file_.total_bytes();
     info_.gguf_version = file_.version();
     DAPPLE_RETURN_IF_ERROR(Text("general.architecture", &info_.architecture));
     DAPPLE_RETURN_IF_ERROR(Text("general.name", &info_.name));

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+
+#include "gguf/block_encoder.h"
 
 #include "util/half.h"
 #include "util/quant_block.h"
@@ -73,7 +76,7 @@ bool EncodeBlocks(std::span<const float> row, std::byte* out) {
 }  // namespace
 
 bool EncodeRow(TensorType type, std::span<const float> row,
-               std::span<std::byte> out) {
+               std::span<std::byte> out, std::span<const float> importance) {
   for (const float value : row)
     if (!std::isfinite(value)) return false;
   switch (type) {
@@ -95,35 +98,32 @@ bool EncodeRow(TensorType type, std::span<const float> row,
       }
       return true;
     case TensorType::kQ8_0:
+      if (!importance.empty()) break;
       return EncodeBlocks<BlockQ8_0>(row, out.data());
     case TensorType::kQ4_0:
+      if (!importance.empty()) break;
       return EncodeBlocks<BlockQ4_0>(row, out.data());
     default:
-      return false;
+      break;
   }
-  return false;
+  const TensorTypeInfo& info = InfoOf(type);
+  for (size_t i = 0; i < row.size(); i += info.block_elements)
+    if (!EncodeBlockBySearch(
+            type, row.data() + i,
+            importance.empty() ? nullptr : importance.data() + i,
+            out.data() + RowBytes(type, i)))
+      return false;
+  return true;
 }
 
-bool CanEncode(TensorType type) {
-  switch (type) {
-    case TensorType::kF32:
-    case TensorType::kF16:
-    case TensorType::kBF16:
-    case TensorType::kQ8_0:
-    case TensorType::kQ4_0:
-      return true;
-    default:
-      return false;
-  }
-}
-
-std::string EncodableTypes() {
+std::string TensorTypeNames() {
   std::string names;
-  for (const TensorTypeInfo& info : kTensorTypes)
-    if (CanEncode(info.type))
-      names += (names.empty() ? "" : ", ") + std::string(info.name);
-  const size_t last = names.rfind(", ");
-  return names.replace(last, 2, " and ");
+  constexpr size_t kCount = std::size(kTensorTypes);
+  for (size_t i = 0; i < kCount; ++i) {
+    names += i == 0 ? "" : i + 1 == kCount ? " and " : ", ";
+    names += kTensorTypes[i].name;
+  }
+  return names;
 }
 
 uint32_t FileTypeOf(TensorType type) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -510,6 +511,68 @@ TEST_CASE("bench footprint tells runs that do not fit from bad options") {
   CheckRefused(Dapple(folder, args + "--length 0"), 1, "--length");
   const std::string text = folder.Write("short.txt", "Too short.");
   CheckRefused(Dapple(folder, args + "--haystack " + text), 1, text);
+}
+
+// An int32 as llama-perplexity writes it.
+std::string Int32(int value) {
+  std::string bytes;
+  for (int shift = 0; shift < 32; shift += 8)
+    bytes += static_cast<char>(value >> shift & 255);
+  return bytes;
+}
+
+TEST_CASE("a quantized file is compared with its original, window by window") {
+  const Folder folder;
+  const std::string original =
+      Env("DAPPLE_SOURCE_ROOT") + "/models/dapple-40m-q8_0.gguf";
+  const std::string small = folder / "small.gguf";
+  const Outcome made =
+      Dapple(folder, "quantize '" + original + "' " + small + " -t Q4_K_M");
+  CHECK(made.code == 0);
+  CHECK(made.out.find("tensors") != std::string::npos);
+  CheckRefused(Dapple(folder, "quantize " + small + " " + small), 1,
+               "is the input itself");
+  CheckRefused(
+      Dapple(folder, "quantize -t q5_0 " + small + " " + (folder / "x.gguf")),
+      1, "already");
+  const std::string text = folder.Write("text.txt", Prose(200));
+  const std::string eval =
+      "eval perplexity --ctx 64 --windows 2 --json -f " + text;
+  const auto kl = [&](const std::string& model, const std::string& base) {
+    const Outcome outcome =
+        Dapple(folder, eval + " -m '" + model + "' --kl '" + base + "'");
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.code == 0);
+    const auto json = nlohmann::json::parse(outcome.out);
+    CHECK(json["scored_tokens"] == 62);
+    return json["kl"];
+  };
+  const auto self = kl(original, original);
+  CHECK(std::abs(self["mean"].get<double>()) < 1e-6);
+  CHECK(self["top1_agreement"] == 1.0);
+  const auto loss = kl(small, original);
+  CHECK(loss["mean"] > 1e-4);
+  CHECK(loss["mean"] < 0.3);
+  CHECK(loss["median"] <= loss["percentile_99"]);
+  CHECK(loss["percentile_99"] <= loss["most"]);
+  CHECK(loss["top1_agreement"] > 0.5);
+
+  // Stored log probabilities that are not of this text, or not whole.
+  const auto stored = [&](const std::string& bytes) {
+    return Dapple(folder, eval + " -m '" + original + "' --kl " +
+                              folder.Write("base", bytes));
+  };
+  const std::string head = "_logits_" + Int32(64) + Int32(8192);
+  CheckRefused(stored("_logits_" + Int32(64)), 1, "inside the header");
+  CheckRefused(stored("_logits_" + Int32(32) + Int32(8192) + Int32(2)), 1,
+               "--ctx 32");
+  CheckRefused(stored("_logits_" + Int32(64) + Int32(7) + Int32(2)), 1,
+               "a vocabulary of 7");
+  CheckRefused(stored(head + Int32(1)), 1, "fewer than 2");
+  CheckRefused(stored(head + Int32(2) + Int32(1)), 1, "inside the tokens");
+  CheckRefused(stored(head + Int32(2) + std::string(512, '\1')), 1,
+               "not those of this text");
+  CheckRefused(stored("not a model"), 1, "base");
 }
 
 }  // namespace

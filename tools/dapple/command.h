@@ -33,6 +33,7 @@ void AddGenerate(CLI::App& root, Run& run);
 void AddInspect(CLI::App& root, Run& run);
 void AddModels(CLI::App& root, Run& run);
 void AddPlan(CLI::App& root, Run& run);
+void AddQuantize(CLI::App& root, Run& run);
 void AddSummarize(CLI::App& root, Run& run);
 void AddTokenize(CLI::App& root, Run& run);
 

@@ -72,6 +72,7 @@ static int Main(int argc, char** argv) {
   AddPlan(app, run);
   AddInspect(app, run);
   AddConvert(app, run);
+  AddQuantize(app, run);
   AddTokenize(app, run);
   AddEval(app, run);
   AddBench(app, run);
