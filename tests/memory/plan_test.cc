@@ -74,7 +74,7 @@ TEST_CASE("measured memory is within the plan, in a group limited to it too") {
           schedule == std::string("exact"))
         ways.push_back({schedule, weights});
   const std::vector<size_t> lengths =
-      slow ? std::vector<size_t>{700, 3000, 11000} : std::vector<size_t>{450};
+      slow ? std::vector<size_t>{700, 2000, 5000} : std::vector<size_t>{450};
   for (const size_t words : lengths) {
     const std::string text = folder / "text.txt";
     std::ofstream(text) << Prose(words);
