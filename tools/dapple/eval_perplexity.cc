@@ -144,6 +144,11 @@ Status RunPerplexity(const Options& options) {
   session_options.prompt_tokens = context;
   session_options.row_logits = true;
   session_options.beyond_context = options.model.beyond_context;
+  std::string cap_source;
+  DAPPLE_RETURN_IF_ERROR(
+      options.model.memory.Apply(&session_options.memory, &cap_source));
+  // The cap must be one asked for: a figure may not depend on what else runs.
+  if (options.model.memory.ram.empty()) session_options.memory.ram_bytes = 0;
   DAPPLE_ASSIGN_OR_RETURN(const auto session,
                           engine->NewSession(session_options));
   Score score;
