@@ -6,6 +6,7 @@
 
 #include "gguf/architecture.h"
 #include "gguf/gguf_file.h"
+#include "gguf/pre_tokenizer_names.h"
 #include "gguf/printable.h"
 #include "util/checked.h"
 
@@ -183,6 +184,12 @@ class Inspector {
                    ? "it has no tokenizer"
                    : "tokenizer " + Quoted(info_.tokenizer.model) +
                          " is not supported (llama and gpt2 are)");
+    }
+    if (info_.tokenizer.model == "gpt2") {
+      std::string pre;
+      DAPPLE_RETURN_IF_ERROR(Text("tokenizer.ggml.pre", &pre));
+      std::string obstacle = PreTokenizerObstacle(pre);
+      if (!obstacle.empty()) Obstacle(std::move(obstacle));
     }
     if (info_.tensors.empty()) {
       Obstacle("it has no tensors: a vocabulary alone");

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 
+#include "gguf/pre_tokenizer_names.h"
 #include "gguf/printable.h"
 #include "text/byte_alphabet.h"
 
@@ -61,20 +62,9 @@ class WordCache {
 
 Result<std::unique_ptr<Tokenizer>> BpeTokenizer::Create(
     const Vocabulary& vocabulary) {
-  if (vocabulary.pre.empty() || vocabulary.pre == "default") {
-    // Files from before the key existed: guessing would give wrong ids.
-    return Unsupported(
-        vocabulary.path +
-        ": it does not say how its tokenizer cuts words (tokenizer.ggml.pre " +
-        (vocabulary.pre.empty() ? "is missing" : "is \"default\"") +
-        "): convert the model anew");
-  }
+  const std::string obstacle = PreTokenizerObstacle(vocabulary.pre);
+  if (!obstacle.empty()) return Unsupported(vocabulary.path + ": " + obstacle);
   const PreTokenizerRule* rule = FindPreTokenizerRule(vocabulary.pre);
-  if (rule == nullptr) {
-    return Unsupported(vocabulary.path + ": pre-tokenizer " +
-                       Quoted(vocabulary.pre) +
-                       " (tokenizer.ggml.pre) is not supported");
-  }
   size_t bytes = 0;
   for (const std::string_view piece : vocabulary.pieces) bytes += piece.size();
   if (bytes >= size_t{1} << 30)

@@ -22,8 +22,8 @@ namespace dapple {
 
 // What a name stands for.
 struct PreTokenizerRule {
-  const char* name;
-  std::vector<std::string> patterns;  // PCRE2's syntax
+  const char* name = "";
+  std::vector<std::string> patterns = {};  // PCRE2's syntax
   // A word that is a token as a whole is that token, merges or not.
   bool ignore_merges = false;
   // Where the file has no tokenizer.ggml.add_bos_token.

@@ -4,6 +4,7 @@
 // from White_Space in 6.3.
 #include <algorithm>
 
+#include "gguf/pre_tokenizer_names.h"
 #include "text/pre_tokenizer.h"
 
 // The inside of a character class.
@@ -68,46 +69,57 @@ constexpr char kDeepSeekLetters[] =
 constexpr char kDeepSeekEastAsian[] =
     "[\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+";
 
-std::vector<PreTokenizerRule> MakeRules() {
+// The rule without its name.
+PreTokenizerRule RuleOf(PreTokenizerKind kind) {
   const std::string digit = "\\p{N}";
+  switch (kind) {
+    case PreTokenizerKind::kGpt2:
+      return {.patterns = {kGpt2}};
+    case PreTokenizerKind::kDigits:
+      return {.patterns = {digit, kGpt2}};
+    case PreTokenizerKind::kLlama3:
+      return {.patterns = {Cl100k("{1,3}")},
+              .ignore_merges = true,
+              .add_bos = true};
+    case PreTokenizerKind::kCl100k:
+      return {.patterns = {Cl100k("{1,3}")}};
+    case PreTokenizerKind::kQwen2:
+      return {.patterns = {Cl100k("")}};
+    case PreTokenizerKind::kO200k:
+      return {.patterns = {O200k(ENGLISH_ENDINGS "?", "{1,3}")}};
+    case PreTokenizerKind::kTekken:
+      return {
+          .patterns = {O200k("", "")}, .ignore_merges = true, .add_bos = true};
+    case PreTokenizerKind::kFalcon:
+      return {.patterns = {"[\\p{P}$+<=>^~|`]+", kGpt2, "[0-9][0-9][0-9]"}};
+    case PreTokenizerKind::kDeepSeekLlm:
+      return {
+          .patterns = {"[\\r\\n]", std::string(SPACE "?") + kDeepSeekLetters,
+                       SPACE "?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}"
+                             "\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+",
+                       SPACE "+$", kDeepSeekEastAsian, "\\p{N}+"}};
+    case PreTokenizerKind::kDeepSeekCoder:
+      return {.patterns = {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+",
+                           kDeepSeekEastAsian, digit}};
+    case PreTokenizerKind::kDeepSeekV3:
+      return {
+          .patterns = {"\\p{N}{1,3}",
+                       "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-"
+                       "\\x{30FF}]+",
+                       "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+                       "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
+                       "?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE
+                       "*[\\r\\n]+|" TRAILING_SPACE "|" SPACE "+"}};
+  }
+  return {};
+}
+
+std::vector<PreTokenizerRule> MakeRules() {
   std::vector<PreTokenizerRule> rules;
-  const auto add = [&rules](std::initializer_list<const char*> names,
-                            std::vector<std::string> patterns,
-                            bool ignore_merges = false, bool add_bos = false) {
-    for (const char* name : names)
-      rules.push_back({name, patterns, ignore_merges, add_bos});
-  };
-  add({"gpt-2", "phi-2", "olmo", "jais", "mpt", "trillion", "exaone4",
-       "granite-docling", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de",
-       "jina-v2-code", "roberta-bpe", "gigachat", "a.x-4.0", "mellum"},
-      {kGpt2});
-  add({"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone",
-       "minerva-7b"},
-      {digit, kGpt2});
-  add({"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral",
-       "midm-2.0", "lfm2"},
-      {Cl100k("{1,3}")}, /*ignore_merges=*/true, /*add_bos=*/true);
-  add({"smaug-bpe", "dbrx", "glm4", "chatglm-bpe"}, {Cl100k("{1,3}")});
-  add({"qwen2", "stablelm2", "deepseek-r1-qwen", "hunyuan", "megrez", "kormo"},
-      {Cl100k("")});
-  add({"gpt-4o", "llama4"}, {O200k(ENGLISH_ENDINGS "?", "{1,3}")});
-  add({"tekken"}, {O200k("", "")}, /*ignore_merges=*/true, /*add_bos=*/true);
-  add({"falcon"}, {"[\\p{P}$+<=>^~|`]+", kGpt2, "[0-9][0-9][0-9]"});
-  add({"deepseek-llm"},
-      {"[\\r\\n]", std::string(SPACE "?") + kDeepSeekLetters,
-       SPACE "?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}"
-             "\\x{3000}-\\x{3002}]+",
-       SPACE "+$", kDeepSeekEastAsian, "\\p{N}+"});
-  add({"deepseek-coder"}, {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+",
-                           kDeepSeekEastAsian, digit});
-  add({"deepseek-v3", "hunyuan-dense"},
-      {"\\p{N}{1,3}",
-       "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-"
-       "\\x{30FF}]+",
-       "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
-       "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
-       "?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" TRAILING_SPACE "|" SPACE
-       "+"});
+  for (const PreTokenizerName& known : kPreTokenizerNames) {
+    rules.push_back(RuleOf(known.kind));
+    rules.back().name = known.name;
+  }
   return rules;
 }
 

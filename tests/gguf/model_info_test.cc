@@ -139,6 +139,30 @@ TEST_CASE("what stands in the way of running a file is listed") {
   CHECK(all.find("'token_embd.weight' is missing") != std::string::npos);
 }
 
+TEST_CASE("how words are cut can stand in the way, too") {
+  const auto obstacles = [](const char* model, const char* pre) {
+    std::vector<std::string> keys = {
+        Key("general.architecture", 8, Str("llama")),
+        Key("tokenizer.ggml.model", 8, Str(model))};
+    if (*pre != 0) keys.push_back(Key("tokenizer.ggml.pre", 8, Str(pre)));
+    const auto info = InspectKeys(keys);
+    REQUIRE(info.ok());
+    std::string all;
+    for (const std::string& line : info->obstacles) all += line + "\n";
+    return all;
+  };
+  CHECK(obstacles("gpt2", "mystery")
+            .find("pre-tokenizer 'mystery' (tokenizer.ggml.pre) is not "
+                  "supported\n") != std::string::npos);
+  CHECK(obstacles("gpt2", "").find("is missing): convert") !=
+        std::string::npos);
+  CHECK(obstacles("gpt2", "default").find("\"default\"): convert") !=
+        std::string::npos);
+  CHECK(obstacles("gpt2", "qwen2").find("tokenizer") == std::string::npos);
+  // sentencepiece has no such
+  CHECK(obstacles("llama", "mystery").find("mystery") == std::string::npos);
+}
+
 TEST_CASE("keys of a wrong type are an error, not a guess") {
   const auto info = InspectKeys({Key("general.architecture", 4, U32(1))});
   REQUIRE_FALSE(info.ok());
