@@ -4,6 +4,7 @@
 
 #include "gemm/highway_gemm.h"
 #include "gemm/int8_gemm.h"
+#include "kernels/targets.h"
 #ifdef DAPPLE_HAVE_ONEDNN
 #include "gemm/onednn_gemm.h"
 #endif
@@ -51,9 +52,10 @@ Result<std::unique_ptr<Gemm>> Gemm::Create(const Config& config) {
 }
 
 GemmBackend Gemm::Choose(bool quantized_weights) {
-  if (quantized_weights && HasInt8Dot()) return GemmBackend::kInt8;
+  if (quantized_weights && Int8GemmWins()) return GemmBackend::kInt8;
 #ifdef DAPPLE_HAVE_ONEDNN
-  if (OneDnnSuitsCpu()) return GemmBackend::kOneDnn;
+  if (!kernels::TargetIsForced() && OneDnnSuitsCpu())
+    return GemmBackend::kOneDnn;
 #endif
   return GemmBackend::kHighway;
 }

@@ -26,10 +26,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 using int8_gemm::Block;
 using int8_gemm::kGroup;
 using int8_gemm::kPanelWidth;
-using int8_gemm::kQuad;
 using int8_gemm::kSliceGroups;
 using int8_gemm::PanelGroup;
-using int8_gemm::RowGroup;
+using int8_gemm::RowGroupBytes;
+
+// Bytes of a group that one dot product instruction adds up in a lane.
+constexpr size_t kQuad = 4;
+constexpr size_t kRowBytes = RowGroupBytes(1);
 
 // At most 16 lanes, so that two vectors never exceed a panel.
 using DF = hn::CappedTag<float, kPanelWidth / 2>;
@@ -41,9 +44,9 @@ constexpr size_t kRows = 6;
 #endif
 
 // Adds the products of `count` groups to sums [kRows, kPanelWidth], columns
-// [column, column + 2 * lanes). rows: row_stride groups apart.
+// [column, column + 2 * lanes). rows: row_stride bytes apart.
 HWY_INLINE void MultiplyGroups(const PanelGroup* HWY_RESTRICT panel,
-                               const RowGroup* HWY_RESTRICT rows,
+                               const uint8_t* HWY_RESTRICT rows,
                                size_t row_stride, size_t count, size_t column,
                                float* HWY_RESTRICT sums) {
   const DF d;
@@ -69,12 +72,16 @@ HWY_INLINE void MultiplyGroups(const PanelGroup* HWY_RESTRICT panel,
       dot[r][1] = hn::Load(di32, weights.offsets + column + n);
     }
     for (size_t q = 0; q < kGroup / kQuad; ++q) {
-      const auto w0 = hn::Load(di8, weights.quants[q][column]);
-      const auto w1 = hn::Load(di8, weights.quants[q][column + n]);
+      const int8_t* quad = weights.quants + (q * kPanelWidth + column) * kQuad;
+      const auto w0 = hn::Load(di8, quad);
+      const auto w1 = hn::Load(di8, quad + n * kQuad);
       HWY_UNROLL(6)
       for (size_t r = 0; r < kRows; ++r) {
         uint32_t four;
-        std::memcpy(&four, rows[r * row_stride + g].quants + q * kQuad, kQuad);
+        std::memcpy(
+            &four,
+            rows + r * row_stride + g * kRowBytes + sizeof(float) + q * kQuad,
+            kQuad);
         const auto x = hn::BitCast(du8, hn::Set(du32, four));
         dot[r][0] = hn::SumOfMulQuadAccumulate(di32, x, w0, dot[r][0]);
         dot[r][1] = hn::SumOfMulQuadAccumulate(di32, x, w1, dot[r][1]);
@@ -84,7 +91,10 @@ HWY_INLINE void MultiplyGroups(const PanelGroup* HWY_RESTRICT panel,
     const VF scale1 = hn::Load(d, weights.scales + column + n);
     HWY_UNROLL(6)
     for (size_t r = 0; r < kRows; ++r) {
-      const VF scale = hn::Set(d, rows[r * row_stride + g].scale);
+      float row_scale;
+      std::memcpy(&row_scale, rows + r * row_stride + g * kRowBytes,
+                  sizeof(row_scale));
+      const VF scale = hn::Set(d, row_scale);
       sum[r][0] = hn::MulAdd(hn::ConvertTo(d, dot[r][0]),
                              hn::Mul(scale, scale0), sum[r][0]);
       sum[r][1] = hn::MulAdd(hn::ConvertTo(d, dot[r][1]),
@@ -111,8 +121,9 @@ void MultiplyInt8Block(const Block& block) {
     for (size_t r = 0; r < padded; r += kRows)
       for (size_t c = 0; c < kPanelWidth; c += width)
         MultiplyGroups(block.panel + first,
-                       block.rows + r * block.groups + first, block.groups,
-                       count, c, block.sums + r * kPanelWidth);
+                       block.rows + (r * block.groups + first) * kRowBytes,
+                       block.groups * kRowBytes, count, c,
+                       block.sums + r * kPanelWidth);
   }
 }
 

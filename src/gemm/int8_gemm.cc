@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "kernels/byte_dot.h"
 #include "kernels/convert.h"
 #include "util/checked.h"
 
@@ -23,14 +24,14 @@ namespace {
 
 using int8_gemm::Block;
 using int8_gemm::kBlockRows;
+using int8_gemm::Kernel;
 using int8_gemm::kGroup;
 using int8_gemm::kPanelWidth;
-using int8_gemm::kQuad;
 using int8_gemm::PanelGroup;
-using int8_gemm::RowGroup;
+using int8_gemm::RowGroupBytes;
 using kernels::BlockActivation;
 
-// A multiple of every target's register block.
+// A multiple of every kernel's register block.
 constexpr size_t kRowStep = 12;
 static_assert(kBlockRows % kRowStep == 0);
 
@@ -76,7 +77,53 @@ float QuantsOf(const WeightMatrix& w, size_t row, size_t group,
   return block.scale;
 }
 
-void PackPanel(const WeightMatrix& w, size_t panel, PanelGroup* out) {
+// The kernel of ActiveByteDot(), else of Highway's target.
+Kernel ActiveKernel() {
+#if defined(__aarch64__)
+  switch (kernels::ActiveByteDot()) {
+    default:
+      break;
+    case kernels::ByteDot::kNeon:
+      return int8_gemm::kNeonKernel;
+    case kernels::ByteDot::kDotProd:
+      return int8_gemm::kDotProdKernel;
+    case kernels::ByteDot::kI8mm:
+      return int8_gemm::kI8mmKernel;
+  }
+#elif defined(__x86_64__)
+  if (kernels::ActiveByteDot() == kernels::ByteDot::kAvxVnni)
+    return int8_gemm::kAvxVnniKernel;
+#endif
+  return {.name = "highway",
+          .run = 4,
+          .interleave = 1,
+          .unsigned_rows = true,
+          .multiply = HWY_DYNAMIC_POINTER(MultiplyInt8Block)};
+}
+
+// quants [kGroup] to out, `step` bytes from one run to the next.
+template <size_t kRun>
+void ScatterRuns(const void* quants, size_t step, void* out) {
+  for (size_t i = 0; i < kGroup / kRun; ++i)
+    std::memcpy(static_cast<uint8_t*>(out) + i * step,
+                static_cast<const uint8_t*>(quants) + i * kRun, kRun);
+}
+
+void Scatter(const void* quants, size_t run, size_t step, void* out) {
+  switch (run) {
+    case 4:
+      return ScatterRuns<4>(quants, step, out);
+    case 8:
+      return ScatterRuns<8>(quants, step, out);
+    default:
+      assert(run == kGroup);
+      return ScatterRuns<kGroup>(quants, step, out);
+  }
+}
+
+// run: how many of a column's quants lie together.
+void PackPanel(const WeightMatrix& w, size_t panel, size_t run,
+               PanelGroup* out) {
   const size_t first = panel * kPanelWidth;
   const size_t columns = std::min(kPanelWidth, w.n - first);
   for (size_t g = 0; g < Groups(w.k); ++g) {
@@ -88,15 +135,17 @@ void PackPanel(const WeightMatrix& w, size_t panel, PanelGroup* out) {
       int32_t total = 0;
       for (int8_t quant : quants) total += quant;
       to.offsets[c] = -128 * total;
-      for (size_t q = 0; q < kGroup / kQuad; ++q)
-        std::memcpy(to.quants[q][c], quants + q * kQuad, kQuad);
+      Scatter(quants, run, run * kPanelWidth, to.quants + c * run);
     }
   }
 }
 
-// x: [k] to out: [Groups(k)].
-void PackRow(const float* x, size_t k, RowGroup* out) {
+// x: [k] to row `lane` of those that lie together at out, [Groups(k)] of
+// RowGroupBytes.
+void PackRow(const float* x, size_t k, const Kernel& kernel, size_t lane,
+             uint8_t* out) {
   const size_t whole = k / kGroup;
+  const size_t step = kernel.interleave * kernel.run;
   for (size_t g = 0; g < Groups(k); ++g) {
     BlockActivation block;
     if (g < whole) {
@@ -106,16 +155,21 @@ void PackRow(const float* x, size_t k, RowGroup* out) {
       std::copy(x + g * kGroup, x + k, padded);
       kernels::QuantizeActivations(padded, kGroup, &block);
     }
-    out[g].scale = block.scale;
+    uint8_t quants[kGroup];
+    const int bias = kernel.unsigned_rows ? 128 : 0;
     for (size_t i = 0; i < kGroup; ++i)
-      out[g].quants[i] = static_cast<uint8_t>(block.quants[i] + 128);
+      quants[i] = static_cast<uint8_t>(block.quants[i] + bias);
+    std::memcpy(out + lane * sizeof(float), &block.scale, sizeof(float));
+    Scatter(quants, kernel.run, step,
+            out + kernel.interleave * sizeof(float) + lane * kernel.run);
+    out += RowGroupBytes(kernel.interleave);
   }
 }
 
 class Int8Gemm final : public Gemm {
  public:
-  explicit Int8Gemm(const Config& config)
-      : threads_(config.threads), max_rows_(config.max_rows) {
+  Int8Gemm(const Config& config, const Kernel& kernel)
+      : kernel_(kernel), threads_(config.threads), max_rows_(config.max_rows) {
     for (const GemmShape& shape : config.shapes)
       max_groups_ = std::max(max_groups_, Groups(shape.k));
   }
@@ -137,7 +191,7 @@ class Int8Gemm final : public Gemm {
     assert(packed.size() >= PackedBytes({w.n, w.k}));
     auto* panels = reinterpret_cast<PanelGroup*>(packed.data());
     parallel.For(CeilDiv(w.n, kPanelWidth), [&](size_t panel, int) {
-      PackPanel(w, panel, panels + panel * Groups(w.k));
+      PackPanel(w, panel, kernel_.run, panels + panel * Groups(w.k));
     });
   }
 
@@ -151,16 +205,18 @@ class Int8Gemm final : public Gemm {
     if (rows == 0) return;
     const size_t groups = Groups(shape.k);
     assert(groups <= max_groups_);
-    auto* quants = reinterpret_cast<RowGroup*>(scratch.data());
+    auto* quants = reinterpret_cast<uint8_t*>(scratch.data());
     auto* work = reinterpret_cast<Workspace*>(scratch.data() + RowsBytes());
     const size_t padded = PaddedRows(rows);
     parallel.For(padded / kRowStep, [&](size_t block, int) {
-      for (size_t r = block * kRowStep; r < (block + 1) * kRowStep; ++r) {
-        RowGroup* to = quants + r * groups;
-        if (r < rows)
-          PackRow(x + r * x_stride, shape.k, to);
-        else
-          std::memset(to, 0, groups * sizeof(RowGroup));
+      const size_t first = block * kRowStep, last = first + kRowStep;
+      if (last > rows)
+        std::memset(quants + first * groups * RowGroupBytes(1), 0,
+                    kRowStep * groups * RowGroupBytes(1));
+      for (size_t r = first; r < std::min(last, rows); ++r) {
+        const size_t lane = r % kernel_.interleave;
+        PackRow(x + r * x_stride, shape.k, kernel_, lane,
+                quants + (r - lane) * groups * RowGroupBytes(1));
       }
     });
 
@@ -175,16 +231,15 @@ class Int8Gemm final : public Gemm {
         std::clamp(wanted, CeilDiv(rows, kBlockRows), CeilDiv(rows, kRowStep));
     const size_t group_rows = PaddedRows(CeilDiv(rows, row_groups));
     const size_t cuts = CeilDiv(rows, group_rows);
-    const auto multiply = HWY_DYNAMIC_POINTER(MultiplyInt8Block);
     parallel.For(panels * cuts, [&](size_t item, int thread) {
       const size_t panel = item / cuts;
       const size_t first = item % cuts * group_rows;
       const size_t count = std::min(group_rows, rows - first);
       float* sums = work[thread].sums;
-      multiply(Block{
+      kernel_.multiply(Block{
           .panel = reinterpret_cast<const PanelGroup*>(packed.data()) +
                    panel * groups,
-          .rows = quants + first * groups,
+          .rows = quants + first * groups * RowGroupBytes(1),
           .groups = groups,
           .row_count = count,
           .sums = sums,
@@ -199,9 +254,10 @@ class Int8Gemm final : public Gemm {
 
  private:
   size_t RowsBytes() const {
-    return AlignUp(PaddedRows(max_rows_) * max_groups_ * sizeof(RowGroup), 64);
+    return AlignUp(PaddedRows(max_rows_) * max_groups_ * RowGroupBytes(1), 64);
   }
 
+  Kernel kernel_;
   int threads_;
   size_t max_rows_;
   size_t max_groups_ = 0;
@@ -209,10 +265,21 @@ class Int8Gemm final : public Gemm {
 
 }  // namespace
 
-bool HasInt8Dot() { return HWY_DYNAMIC_DISPATCH(ThisHasInt8Dot)(); }
+bool Int8GemmWins() {
+  // Any of ARM's: docs/ARM.md counts their instructions.
+  return kernels::ActiveByteDot() != kernels::ByteDot::kHighway ||
+         HWY_DYNAMIC_DISPATCH(ThisHasInt8Dot)();
+}
+
+const char* Int8KernelName() { return ActiveKernel().name; }
 
 std::unique_ptr<Gemm> CreateInt8Gemm(const Gemm::Config& config) {
-  return std::make_unique<Int8Gemm>(config);
+  return std::make_unique<Int8Gemm>(config, ActiveKernel());
+}
+
+std::unique_ptr<Gemm> int8_gemm::CreateGemm(const Gemm::Config& config,
+                                            const Kernel& kernel) {
+  return std::make_unique<Int8Gemm>(config, kernel);
 }
 
 }  // namespace dapple

@@ -18,9 +18,12 @@
 
 namespace dapple {
 
-// Whether the processor multiplies and adds four bytes a lane in one
-// instruction; elsewhere the backend is right but no gain.
-bool HasInt8Dot();
+// Whether this processor's int8 products beat its bf16 ones; elsewhere the
+// backend is right but no gain.
+bool Int8GemmWins();
+
+// What CreateInt8Gemm would use now: "dotprod", say.
+const char* Int8KernelName();
 
 std::unique_ptr<Gemm> CreateInt8Gemm(const Gemm::Config& config);
 
@@ -30,8 +33,6 @@ namespace int8_gemm {
 inline constexpr size_t kPanelWidth = 32;
 // Elements that share a scale.
 inline constexpr size_t kGroup = 32;
-// Bytes of a group that one dot product instruction adds up in a lane.
-inline constexpr size_t kQuad = 4;
 // Groups that are multiplied with all rows before the next: 20 KiB of a panel
 // stay in the L1 cache. Does not change results.
 inline constexpr size_t kSliceGroups = 16;
@@ -43,23 +44,49 @@ struct PanelGroup {
   float scales[kPanelWidth];
   // What makes up for activations being stored as quant + 128: -128 Σ weights.
   int32_t offsets[kPanelWidth];
-  int8_t quants[kGroup / kQuad][kPanelWidth][kQuad];
+  int8_t quants[kGroup * kPanelWidth];  // [kGroup / run, kPanelWidth, run]
 };
 
-// One group of a row of activations; quants + 128, so that they are unsigned.
-struct RowGroup {
-  float scale;
-  uint8_t quants[kGroup];
-};
+// Bytes of one group of `interleave` rows of activations that lie together:
+// float scales[interleave], then quants [kGroup / run, interleave, run].
+constexpr size_t RowGroupBytes(size_t interleave) {
+  return interleave * (sizeof(float) + kGroup);
+}
 
 // A rectangle of the result.
 struct Block {
   const PanelGroup* panel;  // [groups]
-  const RowGroup* rows;     // [row_count, groups]
+  const uint8_t* rows;      // [row_count / interleave, groups, RowGroupBytes]
   size_t groups;
   size_t row_count;  // <= kBlockRows
   float* sums;       // [row_count padded to 12, kPanelWidth]
 };
+
+// One way to multiply, with the layout of the quants that it wants.
+struct Kernel {
+  const char* name;
+  size_t run;          // quants of a row or column that lie together
+  size_t interleave;   // rows that lie together; divides 12
+  bool unsigned_rows;  // activations are stored as quant + 128
+  // Writes sums; rows past row_count up to a multiple of 12 are readable, and
+  // their sums of no meaning.
+  void (*multiply)(const Block& block);
+};
+
+#if defined(__aarch64__)
+extern const Kernel kNeonKernel;
+extern const Kernel kDotProdKernel;
+extern const Kernel kI8mmKernel;
+#elif defined(__x86_64__)
+extern const Kernel kAvxVnniKernel;
+// The same source in AVX-512's encoding of 256-bit vectors, for tests on
+// processors that have that one only.
+extern const Kernel kAvx512Vnni256Kernel;
+#endif
+
+// `kernel` rather than the one CreateInt8Gemm would choose: for tests.
+std::unique_ptr<Gemm> CreateGemm(const Gemm::Config& config,
+                                 const Kernel& kernel);
 
 }  // namespace int8_gemm
 }  // namespace dapple

@@ -5,6 +5,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h, as Highway requires.
 #include "hwy/highway.h"
+#include "kernels/dot_rows.h"
 #include "kernels/gemv-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -108,6 +109,9 @@ void Gemv(TensorType type, const void* w, size_t row_bytes, size_t k,
 void GemvQuantized(TensorType type, const void* w, size_t row_bytes, size_t k,
                    size_t first, size_t last, const BlockActivation* x,
                    float* y) {
+  if (const DotRowsFunction rows = FindDotRows(type))
+    return rows(static_cast<const uint8_t*>(w) + first * row_bytes, row_bytes,
+                k, last - first, x, y + first);
   HWY_DYNAMIC_DISPATCH(GemvInt8)(type, w, row_bytes, k, first, last, x, y);
 }
 

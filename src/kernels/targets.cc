@@ -16,6 +16,8 @@ namespace HWY_NAMESPACE {
 int64_t ThisTarget() { return HWY_TARGET; }
 bool ThisHasBF16Dot() { return HWY_NATIVE_DOT_BF16 != 0; }
 
+bool ThisHasF16() { return !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX2; }
+
 }  // namespace HWY_NAMESPACE
 }  // namespace dapple::kernels
 HWY_AFTER_NAMESPACE();
@@ -25,10 +27,19 @@ namespace dapple::kernels {
 
 HWY_EXPORT(ThisTarget);
 HWY_EXPORT(ThisHasBF16Dot);
+HWY_EXPORT(ThisHasF16);
+
+namespace {
+bool is_forced = false;
+}
 
 int64_t ActiveTarget() { return HWY_DYNAMIC_DISPATCH(ThisTarget)(); }
 
 bool HasNativeBF16Dot() { return HWY_DYNAMIC_DISPATCH(ThisHasBF16Dot)(); }
+
+bool HasF16Conversion() { return HWY_DYNAMIC_DISPATCH(ThisHasF16)(); }
+
+bool TargetIsForced() { return is_forced; }
 
 std::string TargetName(int64_t target) { return hwy::TargetName(target); }
 
@@ -42,6 +53,7 @@ std::vector<int64_t> SupportedTargets() {
 
 void ForceTarget(int64_t target) {
   SupportedTargets();
+  is_forced = target != 0;
   hwy::SetSupportedTargetsForTest(target);
   // Without this the choice that an earlier call made would stay.
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());

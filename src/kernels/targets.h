@@ -19,10 +19,14 @@ std::string TargetName(int64_t target);
 std::vector<int64_t> SupportedTargets();
 // Restricts dispatch to one target (for tests and DAPPLE_TARGET); 0 undoes it.
 void ForceTarget(int64_t target);
+// Whether ForceTarget did.
+bool TargetIsForced();
 // "avx3_zen4" (any case) to its id; 0 when unknown or not supported here.
 int64_t FindTarget(const std::string& name);
 // True where bf16 dot products run in hardware (AVX512-BF16, NEON bf16).
 bool HasNativeBF16Dot();
+// True where f16 becomes float in hardware (F16C, every 64-bit ARM).
+bool HasF16Conversion();
 
 }  // namespace dapple::kernels
 

@@ -35,6 +35,10 @@ int UsablePhysicalCores() {
 }
 
 std::string CpuModelName() {
+  // Boards name themselves here; a processor of ARM's has but numbers.
+  std::ifstream board("/proc/device-tree/model");
+  std::string name;
+  if (std::getline(board, name, '\0') && !name.empty()) return name;
   std::ifstream file("/proc/cpuinfo");
   std::string line;
   while (std::getline(file, line)) {

@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 
+#include "gemm/int8_gemm.h"
 #include "gemm_fixture.h"
+#include "kernels/byte_dot.h"
 #include "kernels/gemv.h"
 #include "kernels/reference.h"
 #include "kernels/targets.h"
+#include "util/cpu_features.h"
 
 namespace dapple {
 namespace {
@@ -143,6 +147,82 @@ TEST_CASE("the Highway backends agree with the reference on every target") {
     }
   }
   kernels::ForceTarget(0);
+}
+
+TEST_CASE(
+    "the int8 products of every instruction set agree with the reference") {
+  for (kernels::ByteDot dot : kernels::SupportedByteDots()) {
+    kernels::ForceByteDot(dot);
+    CAPTURE(kernels::ByteDotName(dot));
+    if (dot != kernels::ByteDot::kHighway)
+      CHECK(Int8KernelName() == kernels::ByteDotName(dot));
+    for (TensorType type :
+         {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_K}) {
+      const size_t unit = InfoOf(type).block_elements;
+      CheckProduct(GemmBackend::kInt8, type, 100, 3 * unit, 25, 2);
+      CheckProduct(GemmBackend::kInt8, type, 33, 544 / unit * unit, 193, 2);
+    }
+    CheckProduct(GemmBackend::kInt8, TensorType::kF32, 70, 259, 13, 1);
+    CheckProduct(GemmBackend::kInt8, TensorType::kF16, 17, 5, 3, 1);
+  }
+  kernels::ResetByteDot();
+}
+
+#if defined(__x86_64__)
+// Bit for bit what the Highway kernel computes: the same sums in the same
+// order.
+TEST_CASE(
+    "256-bit vpdpbusd in either encoding agrees with the Highway kernel") {
+  std::vector<int8_gemm::Kernel> tested;
+  if (ThisCpu().avx_vnni) tested.push_back(int8_gemm::kAvxVnniKernel);
+  if (ThisCpu().avx512_vnni) tested.push_back(int8_gemm::kAvx512Vnni256Kernel);
+  kernels::ForceByteDot(kernels::ByteDot::kHighway);
+  for (const int8_gemm::Kernel& kernel : tested)
+    for (size_t rows : {1, 3, 25, 193}) {
+      const Weights w = RandomWeights(TensorType::kQ8_0, 100, 544, 3);
+      Gemm::Config config;
+      config.backend = GemmBackend::kInt8;
+      config.max_rows = rows;
+      config.shapes = {{w.n, w.k}};
+      Bench bench(int8_gemm::CreateGemm(config, kernel), 1, w);
+      auto expected = MakeBench(GemmBackend::kInt8, 1, rows, w);
+      REQUIRE(expected);
+      const std::vector<float> x = RandomFloats(rows * w.k, 8);
+      std::vector<float> y(rows * w.n, NAN), z(rows * w.n, NAN);
+      bench.Multiply(x.data(), w.k, rows, y.data(), w.n);
+      expected->Multiply(x.data(), w.k, rows, z.data(), w.n);
+      CHECK(y == z);
+    }
+  kernels::ResetByteDot();
+}
+#endif
+
+// Sums of a group at the ends of their range, where 16 bits would overflow.
+TEST_CASE("int8 products of the largest bytes are exact") {
+  constexpr size_t kN = 9, kK = 64;
+  for (kernels::ByteDot dot : kernels::SupportedByteDots()) {
+    kernels::ForceByteDot(dot);
+    CAPTURE(kernels::ByteDotName(dot));
+    for (int weight : {-128, 127})
+      for (float sign : {1.0f, -1.0f}) {
+        Weights w = RandomWeights(TensorType::kQ8_0, kN, kK, 1);
+        BlockQ8_0 block;
+        block.scale = ToF16(1.0f);
+        std::fill_n(block.quants, 32, static_cast<int8_t>(weight));
+        for (size_t r = 0; r < kN; ++r)
+          for (size_t b = 0; b < kK / 32; ++b)
+            std::memcpy(w.bytes.data() + r * w.row_bytes + b * sizeof(block),
+                        &block, sizeof(block));
+        auto bench = MakeBench(GemmBackend::kInt8, 1, 5, w);
+        REQUIRE(bench);
+        const std::vector<float> x(5 * kK, sign * 127.0f);
+        std::vector<float> y(5 * kN, NAN);
+        bench->Multiply(x.data(), kK, 5, y.data(), kN);
+        for (float v : y)
+          CHECK(v == sign * 127.0f * static_cast<float>(weight * 64));
+      }
+  }
+  kernels::ResetByteDot();
 }
 
 TEST_CASE("only rows of k are read and only rows of n are written") {

@@ -133,7 +133,7 @@ TEST_CASE("gemv with float activations is within its rounding bound") {
 }
 
 TEST_CASE("quantized gemv is exact within a block and bounded across") {
-  ForEachTarget([] {
+  ForEachTargetAndByteDot([] {
     Random random(3);
     for (const TensorTypeInfo& info : kTensorTypes) {
       const TensorType type = info.type;
@@ -175,7 +175,7 @@ TEST_CASE("quantized gemv is exact within a block and bounded across") {
 }
 
 TEST_CASE("integer dots do not saturate at the extremes of both operands") {
-  ForEachTarget([] {
+  ForEachTargetAndByteDot([] {
     for (const TensorTypeInfo& info : kTensorTypes) {
       if (!HasQuantizedGemv(info.type)) continue;
       CAPTURE(info.name);
@@ -221,7 +221,7 @@ TEST_CASE("integer dots do not saturate at the extremes of both operands") {
 }
 
 TEST_CASE("NaN and infinite scales give what is not finite, nothing worse") {
-  ForEachTarget([] {
+  ForEachTargetAndByteDot([] {
     Random random(5);
     for (const TensorTypeInfo& info : kTensorTypes) {
       if (!HasQuantizedGemv(info.type)) continue;

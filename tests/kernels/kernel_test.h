@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../util/block_fields.h"
+#include "kernels/byte_dot.h"
 #include "kernels/targets.h"
 #include "util/tensor_type.h"
 
@@ -23,6 +24,7 @@ namespace dapple::kernels {
 template <class Check>
 void ForEachTarget(Check&& check) {
   REQUIRE(!SupportedTargets().empty());
+  ForceByteDot(ByteDot::kHighway);
   for (int64_t target : SupportedTargets()) {
     ForceTarget(target);
     CAPTURE(TargetName(target));
@@ -30,7 +32,23 @@ void ForEachTarget(Check&& check) {
     check();
   }
   ForceTarget(0);
+  ResetByteDot();
   CHECK(ActiveTarget() == SupportedTargets().front());
+  CHECK(ActiveByteDot() == SupportedByteDots().front());
+}
+
+// The same, and once for each set of byte instructions beside the targets.
+template <class Check>
+void ForEachTargetAndByteDot(Check&& check) {
+  ForEachTarget(check);
+  for (ByteDot dot : SupportedByteDots()) {
+    if (dot == ByteDot::kHighway) continue;
+    ForceByteDot(dot);
+    CAPTURE(ByteDotName(dot));
+    REQUIRE(ActiveByteDot() == dot);
+    check();
+  }
+  ResetByteDot();
 }
 
 // count elements of T at an address that is `skew` elements off a vector's

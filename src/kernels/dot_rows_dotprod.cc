@@ -1,0 +1,13 @@
+// Compiled with -march=armv8.2-a+dotprod.
+#include "kernels/dot_rows_arm-inl.h"
+
+namespace dapple::kernels {
+
+const DotRowsTable kDotProdDotRows = {
+    .q4_0 = Rows<Q4_0>,
+    .q8_0 = Rows<Q8_0>,
+    .q4_k = Rows<Q4_K>,
+    .q6_k = Rows<Q6_K>,
+};
+
+}  // namespace dapple::kernels
