@@ -4,11 +4,14 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
 
 #include "command.h"
+#include "dapple/cpu_report.h"
+#include "info.h"
 
 namespace dapple::tool {
 
@@ -71,6 +74,7 @@ static int Main(int argc, char** argv) {
   AddModels(app, run);
   AddPlan(app, run);
   AddInspect(app, run);
+  AddInfo(app, run);
   AddConvert(app, run);
   AddQuantize(app, run);
   AddTokenize(app, run);
@@ -88,6 +92,14 @@ static int Main(int argc, char** argv) {
     else
       app.exit(error);
     return kExitUsage;
+  }
+  if (const char* target = std::getenv("DAPPLE_TARGET");
+      target != nullptr && *target != '\0') {
+    if (const Status status = UseTarget(target); !status.ok()) {
+      std::fprintf(stderr, "dapple: DAPPLE_TARGET: %s\n",
+                   status.message().c_str());
+      return kExitUsage;
+    }
   }
   return run();
 }
