@@ -23,9 +23,40 @@ TinyShape ShapeOf(const std::string& architecture, size_t window = 0) {
   return shape;
 }
 
-const TinyShape kShapes[] = {ShapeOf("llama", 23),  ShapeOf("qwen2"),
-                             ShapeOf("qwen3"),      ShapeOf("gemma2", 23),
-                             ShapeOf("gemma3", 23), ShapeOf("smollm3")};
+// Llama 3's frequencies.
+TinyShape Llama3() {
+  TinyShape shape = ShapeOf("llama");
+  shape.rope_factors = true;
+  return shape;
+}
+
+// Phi-4-mini's heads, of which three quarters rotate.
+TinyShape PartlyRotated() {
+  TinyShape shape = ShapeOf("phi3");
+  shape.rope_dims = 12;
+  return shape;
+}
+
+// Phi-3.5-mini's LongRoPE, beyond its original context, and Phi-3's window.
+TinyShape LongRope(size_t window) {
+  TinyShape shape = ShapeOf("phi3", window);
+  shape.original_context = 32;
+  return shape;
+}
+
+// One of each; a llama with a window is Mistral v0.1.
+std::vector<TinyShape> Shapes(size_t window) {
+  return {ShapeOf("llama"),
+          ShapeOf("llama", window),
+          Llama3(),
+          ShapeOf("qwen2"),
+          ShapeOf("qwen3"),
+          ShapeOf("gemma2", window),
+          ShapeOf("gemma3", window),
+          PartlyRotated(),
+          LongRope(window),
+          ShapeOf("smollm3")};
+}
 
 double MaxDifference(std::span<const float> ours,
                      const std::vector<double>& theirs) {
@@ -36,8 +67,9 @@ double MaxDifference(std::span<const float> ours,
 }
 
 TEST_CASE("each architecture agrees with plain double loops, row by row") {
-  for (const TinyShape& shape : kShapes) {
+  for (const TinyShape& shape : Shapes(23)) {
     CAPTURE(shape.architecture);
+    CAPTURE(shape.window);
     const TinyModel model(shape, 7);
     const auto ids = RandomIds(90, shape.vocab, 3);
     const auto reference = model.ReferenceLogits(ids);
@@ -61,13 +93,14 @@ TEST_CASE("each architecture agrees with plain double loops, row by row") {
 }
 
 TEST_CASE("each architecture decodes as it prefills, beyond its window") {
-  for (const TinyShape& shape : kShapes) {
+  for (const TinyShape& shape : Shapes(23)) {
     CAPTURE(shape.architecture);
+    CAPTURE(shape.window);
     const TinyModel model(shape, 11);
     const auto ids = RandomIds(80, shape.vocab, 5);
     const auto reference = model.ReferenceLogits(ids);
     for (const Compute compute : {Compute::kF32, Compute::kDefault}) {
-      const auto engine = OpenTiny(model, compute);
+      const auto engine = OpenTiny(model, compute, 1);
       // Shorter than, as long as, and longer than the window.
       for (const size_t prompt :
            {size_t{3}, size_t{22}, size_t{23}, size_t{24}, size_t{50}}) {
@@ -157,9 +190,9 @@ std::vector<uint32_t> ChooseSeen(const std::vector<double>& scores,
 
 TEST_CASE("policies keep what the reference says, with windows and caps") {
   constexpr size_t kPrompt = 101;
-  for (const TinyShape& shape : {ShapeOf("gemma2", 40), ShapeOf("gemma3", 40),
-                                 ShapeOf("qwen3"), ShapeOf("smollm3")}) {
+  for (const TinyShape& shape : Shapes(40)) {
     CAPTURE(shape.architecture);
+    CAPTURE(shape.window);
     const TinyModel model(shape, 43);
     const auto ids = RandomIds(kPrompt, shape.vocab, 14);
     auto with_probe = ids;
@@ -233,16 +266,17 @@ std::vector<float> Logits(Engine& engine, const std::vector<TokenId>& ids,
   return logits;
 }
 
-TEST_CASE("streaming sees through each window what the whole prompt sees") {
-  for (const TinyShape& shape :
-       {ShapeOf("llama", 23), ShapeOf("gemma2", 23), ShapeOf("gemma3", 23)}) {
+TEST_CASE("streaming that drops nothing sees what the whole prompt sees") {
+  for (const TinyShape& shape : Shapes(23)) {
     CAPTURE(shape.architecture);
+    CAPTURE(shape.window);
     const TinyModel model(shape, 13);
     const auto ids = RandomIds(120, shape.vocab, 2);
-    const auto engine = OpenTiny(model, Compute::kDefault);
+    const auto engine = OpenTiny(model, Compute::kDefault, 1);
     // Layers without a window keep every key. With one in every layer, a
     // budget that covers it is enough.
-    const std::string keep = shape.Is("llama") ? "22" : "1000";
+    const bool every_layer = shape.window != 0 && !shape.gemma();
+    const std::string keep = every_layer ? "22" : "1000";
     const auto exact =
         Logits(*engine, ids, 100, "1000", Schedule::kExact, 1024);
     for (const size_t chunk : {size_t{10}, size_t{33}, size_t{64}}) {
@@ -260,19 +294,20 @@ TEST_CASE("streaming sees through each window what the whole prompt sees") {
 }
 
 TEST_CASE("every policy runs on every architecture, and repeats itself") {
-  for (const TinyShape& shape : kShapes) {
+  for (const TinyShape& shape : Shapes(23)) {
     const TinyModel model(shape, 43);
     const auto ids = RandomIds(101, shape.vocab, 14);
-    const auto engine = OpenTiny(model, Compute::kDefault);
+    const auto engine = OpenTiny(model, Compute::kDefault, 1);
     for (const std::string& policy : EvictionPolicies()) {
       CAPTURE(shape.architecture);
+      CAPTURE(shape.window);
       CAPTURE(policy);
       const auto run = [&] {
         const auto session =
-            NewSession(*engine, ids.size(), {Eviction(policy, "12")}, 40);
+            NewSession(*engine, ids.size(), {Eviction(policy, "12")}, 26);
         REQUIRE(session->Prefill(ids, {}).ok());
         std::vector<float> logits;
-        for (TokenId id = 0; id < 40; ++id) {
+        for (TokenId id = 0; id < 26; ++id) {
           logits.insert(logits.end(), session->logits().begin(),
                         session->logits().end());
           REQUIRE(session->Append(id).ok());

@@ -17,6 +17,7 @@ namespace {
 constexpr double kEpsilon = 1e-5;
 constexpr double kThetaBase = 10000.0;
 constexpr double kLocalTheta = 500.0;
+constexpr double kLongMagnitude = 1.1875;  // exact in float
 
 using Rows = std::vector<std::vector<double>>;
 
@@ -40,21 +41,29 @@ std::vector<double> Norm(const std::vector<double>& x,
   return y;
 }
 
-// Rotates pairs of each head: adjacent ones (GGUF's llama row order), or
-// halves of the head.
-void Rotate(std::vector<double>* x, size_t head_dim, size_t position,
+// What the i-th pair's frequency is divided by.
+double LongFactor(size_t i) { return 1.0 + 0.5 * static_cast<double>(i); }
+double ShortFactor(size_t i) { return 1.0 + 0.125 * static_cast<double>(i); }
+
+// Rotates pairs of each head's first elements: adjacent ones (GGUF's llama row
+// order), or halves.
+void Rotate(std::vector<double>* x, const TinyShape& shape, size_t position,
             bool adjacent, double theta) {
-  for (size_t base = 0; base < x->size(); base += head_dim) {
-    for (size_t i = 0; i < head_dim; i += 2) {
-      const double angle = static_cast<double>(position) *
-                           std::pow(theta, -static_cast<double>(i) /
-                                               static_cast<double>(head_dim));
+  const size_t dims = shape.rotated();
+  const bool longrope = shape.original_context != 0;
+  const double magnitude = longrope ? kLongMagnitude : 1.0;
+  for (size_t base = 0; base < x->size(); base += shape.head_dim) {
+    for (size_t i = 0; i < dims; i += 2) {
+      const double angle =
+          static_cast<double>(position) *
+          std::pow(theta, -static_cast<double>(i) / static_cast<double>(dims)) /
+          (longrope || shape.rope_factors ? LongFactor(i / 2) : 1.0);
       double& even = (*x)[base + (adjacent ? i : i / 2)];
-      double& odd = (*x)[base + (adjacent ? i + 1 : (i + head_dim) / 2)];
+      double& odd = (*x)[base + (adjacent ? i + 1 : (i + dims) / 2)];
       const double c = std::cos(angle), s = std::sin(angle);
       const double rotated = even * c - odd * s;
-      odd = even * s + odd * c;
-      even = rotated;
+      odd = magnitude * (even * s + odd * c);
+      even = magnitude * rotated;
     }
   }
 }
@@ -79,7 +88,7 @@ void Finish(const std::map<std::string, std::vector<float>>& weights,
   }
   if (shape.Is("smollm3") && layer % 4 == 3) return;
   const bool local = shape.Is("gemma3") && shape.WindowOf(layer) != 0;
-  Rotate(x, shape.head_dim, position, shape.Is("llama") || shape.Is("smollm3"),
+  Rotate(x, shape, position, shape.Is("llama") || shape.Is("smollm3"),
          local ? kLocalTheta : kThetaBase);
 }
 
@@ -106,15 +115,38 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
   };
   const size_t q = shape.heads * shape.head_dim;
   const size_t kv = shape.kv_heads * shape.head_dim;
-  std::vector<std::pair<std::string, std::vector<uint64_t>>> tensors;
+  // Name and dimensions in the file, and the weights that follow each other
+  // there.
+  struct FileTensor {
+    std::string name;
+    std::vector<uint64_t> dims;
+    std::vector<std::string> parts;
+  };
+  std::vector<FileTensor> tensors;
   const auto matrix = [&](const std::string& name, size_t n, size_t k) {
     make(name, n, k);
-    tensors.push_back({name, {k, n}});
+    tensors.push_back({name, {k, n}, {name}});
   };
   const auto vector = [&](const std::string& name, size_t n = 0) {
     if (n == 0) n = shape.width;
     make_norm(name, n);
-    tensors.push_back({name, {n}});
+    tensors.push_back({name, {n}, {name}});
+  };
+  // The last `count` matrices as one.
+  const auto fuse = [&](const std::string& name, size_t count) {
+    FileTensor fused{name, {shape.width, 0}, {}};
+    for (size_t i = tensors.size() - count; i < tensors.size(); ++i) {
+      fused.dims[1] += tensors[i].dims[1];
+      fused.parts.push_back(tensors[i].name);
+    }
+    tensors.resize(tensors.size() - count);
+    tensors.push_back(fused);
+  };
+  const auto factors = [&](const std::string& name, double factor(size_t)) {
+    std::vector<float>& w = weights_[name];
+    for (size_t i = 0; i < shape.rotated() / 2; ++i)
+      w.push_back(static_cast<float>(factor(i)));
+    tensors.push_back({name, {w.size()}, {name}});
   };
   matrix("token_embd.weight", shape.vocab, shape.width);
   for (size_t i = 0; i < shape.layers; ++i) {
@@ -123,6 +155,7 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
     matrix(base + "attn_q.weight", q, shape.width);
     matrix(base + "attn_k.weight", kv, shape.width);
     matrix(base + "attn_v.weight", kv, shape.width);
+    if (shape.Is("phi3")) fuse(base + "attn_qkv.weight", 3);
     matrix(base + "attn_output.weight", shape.width, q);
     if (shape.Is("qwen2")) {
       vector(base + "attn_q.bias", q);
@@ -140,11 +173,17 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
     vector(base + "ffn_norm.weight");
     matrix(base + "ffn_gate.weight", shape.ffn, shape.width);
     matrix(base + "ffn_up.weight", shape.ffn, shape.width);
+    if (shape.Is("phi3")) fuse(base + "ffn_up.weight", 2);
     matrix(base + "ffn_down.weight", shape.width, shape.ffn);
   }
   vector("output_norm.weight");
   if (!shape.extra_tensor.empty()) vector(shape.extra_tensor);
   matrix("output.weight", shape.vocab, shape.width);
+  if (shape.rope_factors) factors("rope_freqs.weight", LongFactor);
+  if (shape.original_context != 0) {
+    factors("rope_factors_short.weight", ShortFactor);
+    factors("rope_factors_long.weight", LongFactor);
+  }
 
   static int counter = 0;
   path_ = std::filesystem::temp_directory_path() /
@@ -170,10 +209,14 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
   u32("attention.head_count_kv", shape.kv_heads);
   u32("attention.key_length", shape.head_dim);
   u32("attention.value_length", shape.head_dim);
-  u32("rope.dimension_count", shape.head_dim);
+  u32("rope.dimension_count", shape.rotated());
   f32("attention.layer_norm_rms_epsilon", kEpsilon);
   f32("rope.freq_base", kThetaBase);
   if (shape.Is("gemma3")) f32("rope.freq_base_swa", kLocalTheta);
+  if (shape.original_context != 0) {
+    u32("rope.scaling.original_context_length", shape.original_context);
+    f32("rope.scaling.attn_factor", kLongMagnitude);
+  }
   if (shape.window != 0) u32("attention.sliding_window", shape.window);
   if (shape.attention_cap() != 0)
     f32("attn_logit_softcapping", shape.attention_cap());
@@ -202,11 +245,12 @@ TinyModel::TinyModel(const TinyShape& shape, uint32_t seed) : shape_(shape) {
   writer->AddUint32("tokenizer.ggml.bos_token_id", 1);
   writer->AddUint32("tokenizer.ggml.eos_token_id", 2);
   writer->AddUint32("tokenizer.ggml.unknown_token_id", 0);
-  for (const auto& [name, dims] : tensors)
-    writer->AddTensor(name, TensorType::kF32, dims);
+  for (const FileTensor& tensor : tensors)
+    writer->AddTensor(tensor.name, TensorType::kF32, tensor.dims);
   REQUIRE(writer->BeginData().ok());
-  for (const auto& [name, dims] : tensors)
-    REQUIRE(writer->Append(std::as_bytes(std::span(W(name)))).ok());
+  for (const FileTensor& tensor : tensors)
+    for (const std::string& part : tensor.parts)
+      REQUIRE(writer->Append(std::as_bytes(std::span(W(part)))).ok());
   REQUIRE(writer->Finish().ok());
 }
 

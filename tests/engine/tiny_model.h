@@ -22,14 +22,19 @@ struct TinyShape {
   size_t head_dim = 16;
   size_t vocab = 300;
   size_t context = 512;
-  // "llama", "qwen2", "qwen3", "gemma2", "gemma3" or "smollm3".
+  // "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3" or "smollm3".
   std::string architecture = "llama";
-  size_t window = 0;  // gemma2, gemma3, llama
+  size_t window = 0;  // gemma2, gemma3, llama, phi3
   // For files that lie: more keys (under the architecture's prefix), and a
   // vector of `width` floats that no model has.
   std::vector<std::pair<std::string, uint32_t>> extra_numbers = {};
   std::vector<std::pair<std::string, std::string>> extra_texts = {};
   std::string extra_tensor = {};
+  size_t rope_dims = 0;       // elements of a head that rotate; 0: all
+  bool rope_factors = false;  // llama: rope_freqs.weight, as Llama 3 has it
+  // phi3: LongRoPE. The reference rotates by the long factors: for sessions of
+  // more positions than this.
+  size_t original_context = 0;
 
   // What sets each apart, told here independently of src/.
   bool Is(const char* name) const { return architecture == name; }
@@ -42,6 +47,7 @@ struct TinyShape {
     return window;
   }
   double attention_cap() const { return Is("gemma2") ? 5.0 : 0.0; }
+  size_t rotated() const { return rope_dims == 0 ? head_dim : rope_dims; }
   double logit_cap() const { return Is("gemma2") ? 3.0 : 0.0; }
 };
 

@@ -11,8 +11,12 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <sstream>
 #include <string>
+
+#include "gguf/gguf_file.h"
+#include "gguf/gguf_writer.h"
 
 namespace {
 
@@ -536,6 +540,102 @@ TEST_CASE("bench footprint tells runs that do not fit from bad options") {
   CheckRefused(Dapple(folder, args + "--length 0"), 1, "--length");
   const std::string text = folder.Write("short.txt", "Too short.");
   CheckRefused(Dapple(folder, args + "--haystack " + text), 1, text);
+}
+
+// The first tensors of a model in one file, the others in a second.
+void SplitModel(const std::string& path, const std::string& prefix) {
+  const auto opened = dapple::GgufFile::Open(path);
+  REQUIRE(opened.ok());
+  const size_t count = opened->tensors().size();
+  for (uint32_t part = 0; part < 2; ++part) {
+    auto writer = dapple::GgufWriter::Create(
+        prefix + "-0000" + std::to_string(part + 1) + "-of-00002.gguf");
+    REQUIRE(writer.ok());
+    if (part == 0)
+      for (const auto& [key, value] : opened->metadata())
+        if (key != "general.alignment") writer->AddValue(key, value);
+    writer->AddUint32("split.no", part);
+    writer->AddUint32("split.count", 2);
+    writer->AddUint32("split.tensors.count", static_cast<uint32_t>(count));
+    const auto tensors =
+        std::span(opened->tensors())
+            .subspan(part == 0 ? 0 : 3, part == 0 ? 3 : count - 3);
+    for (const dapple::GgufTensor& tensor : tensors)
+      writer->AddTensor(tensor.name, tensor.type,
+                        std::span(tensor.dims, tensor.dim_count));
+    REQUIRE(writer->BeginData().ok());
+    for (const dapple::GgufTensor& tensor : tensors)
+      REQUIRE(writer->Append(tensor.data).ok());
+    REQUIRE(writer->Finish().ok());
+  }
+}
+
+TEST_CASE("models lists what is in the caches, and whether it would fit") {
+  const Folder folder;
+  const std::string home = folder / "home";
+  const std::string cache = home + "/.cache/llama.cpp";
+  fs::create_directories(cache);
+  setenv("HOME", home.c_str(), 1);
+  setenv("OLLAMA_MODELS", home.c_str(), 1);
+  for (const char* name :
+       {"XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE"})
+    unsetenv(name);
+  const Outcome none = Dapple(folder, "models");
+  CHECK(none.code == 0);
+  CHECK(none.out.find("No GGUF files") == 0);
+  const std::string whole = cache + "/a.gguf";
+  REQUIRE(Dapple(folder, "convert '" + Env("DAPPLE_TEST_DATA") +
+                             "/qwen2' --type f16 -o " + whole)
+              .code == 0);
+  SplitModel(whole, cache + "/b");
+  {
+    auto writer = dapple::GgufWriter::Create(cache + "/c.gguf");
+    REQUIRE(writer.ok());
+    writer->AddString("general.architecture", "qwen2");
+    writer->AddString("tokenizer.ggml.model", "gpt2");
+    writer->AddString("tokenizer.ggml.pre", "mystery");
+    REQUIRE(writer->BeginData().ok());
+    REQUIRE(writer->Finish().ok());
+  }
+  std::ofstream(cache + "/d.gguf") << "not a model";
+  const Outcome listed = Dapple(folder, "models --json --tokens 1k --ram 1G");
+  CHECK(listed.code == 0);
+  const auto json = nlohmann::json::parse(listed.out);
+  REQUIRE(json.size() == 4);
+  const auto size = fs::file_size(whole);
+  CHECK(json[0]["name"] == "a.gguf");
+  CHECK(json[0]["cache"] == "llama.cpp");
+  CHECK(json[0]["bytes"] == size);
+  CHECK(json[0]["architecture"] == "qwen2");
+  CHECK(json[0]["problem"] == "");
+  CHECK(json[0]["fits"] == true);
+  CHECK(json[0]["planned_bytes"] > size);
+  // Of a split model the first part alone is listed, as all of it.
+  CHECK(json[1]["name"] == "b-00001-of-00002.gguf");
+  CHECK(json[1]["bytes"] > size);
+  CHECK(json[1]["bytes"] < size + 4096);
+  CHECK(json[1]["fits"] == true);
+  CHECK(json[1]["context"] == json[0]["context"]);
+  CHECK(json[2]["fits"] == false);
+  CHECK(json[2]["problem"] ==
+        "pre-tokenizer 'mystery' (tokenizer.ggml.pre) is not supported");
+  CHECK(json[3]["problem"].get<std::string>().find("GGUF") !=
+        std::string::npos);
+
+  const Outcome text = Dapple(folder, "models --tokens 1k --ram 1G");
+  CHECK(text.code == 0);
+  CHECK(text.out.find("cannot be run: pre-tokenizer 'mystery'") !=
+        std::string::npos);
+  CHECK(text.out.find("    fits: ") != std::string::npos);
+  const Outcome tight = Dapple(folder, "models --tokens 1k --ram 1M");
+  CHECK(tight.out.find("    does not fit") != std::string::npos);
+  CHECK(tight.out.find("    fits: ") == std::string::npos);
+  CheckRefused(Dapple(folder, "models --ram lots"), 1, "lots");
+
+  // A part that is missing is said of the model.
+  fs::remove(cache + "/b-00002-of-00002.gguf");
+  const Outcome broken = Dapple(folder, "models --tokens 1k --ram 1G");
+  CHECK(broken.out.find("part 2 of 2 is missing") != std::string::npos);
 }
 
 // An int32 as llama-perplexity writes it.
