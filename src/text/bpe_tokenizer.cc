@@ -1,12 +1,12 @@
 #include "text/bpe_tokenizer.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 
 #include "gguf/pre_tokenizer_names.h"
 #include "gguf/printable.h"
 #include "text/byte_alphabet.h"
+#include "text/word_cache.h"
 
 namespace dapple {
 namespace {
@@ -17,46 +17,6 @@ bool LooksLikeTag(std::string_view piece) {
   return piece.size() > 2 && ((piece.front() == '<' && piece.back() == '>') ||
                               (piece.front() == '[' && piece.back() == ']'));
 }
-
-// Tokens of short words seen before in one text: prose repeats itself, and a
-// look-up costs less than merging. Direct-mapped; 168 KiB while encoding.
-class WordCache {
- public:
-  static constexpr size_t kWordBytes = 18;
-  struct Entry {
-    uint8_t length = 0;  // 0: free, or holding another word than asked for
-    uint8_t id_count = 0;
-    char word[kWordBytes];
-    TokenId ids[5];
-  };
-
-  // Short texts do not pay for the table.
-  explicit WordCache(size_t text_bytes)
-      : entries_(text_bytes < 16384 ? 0 : kEntries) {}
-
-  // The place for `word`; its length is the word's if it is there. nullptr
-  // for words that are not kept.
-  Entry* Find(std::string_view word) {
-    if (entries_.empty() || word.size() > kWordBytes || word.size() < 2)
-      return nullptr;
-    Entry& entry =
-        entries_[std::hash<std::string_view>()(word) & (kEntries - 1)];
-    if (std::string_view(entry.word, entry.length) != word) entry.length = 0;
-    return &entry;
-  }
-  static void Fill(Entry* entry, std::string_view word,
-                   std::span<const TokenId> ids) {
-    if (ids.size() > std::size(entry->ids)) return;
-    entry->length = static_cast<uint8_t>(word.size());
-    entry->id_count = static_cast<uint8_t>(ids.size());
-    std::ranges::copy(word, entry->word);
-    std::ranges::copy(ids, entry->ids);
-  }
-
- private:
-  static constexpr size_t kEntries = 4096;
-  std::vector<Entry> entries_;
-};
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 
 #include "text/model_proto.h"
 #include "text/utf8.h"
+#include "text/word_cache.h"
 
 namespace dapple {
 namespace {
@@ -37,9 +38,9 @@ class NoUnwinding {
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 constexpr char32_t kSpaceMarkCodePoint = 0x2581;
 
-// Long texts go to the library in parts of about this size. On a whole
-// 500 KB document it would hold about 100 MB at once (a protobuf message with
-// two strings a token); in parts, well under one.
+// Long texts go to the library word by word, or in parts of about this size. On
+// a whole 500 KB document it would hold about 100 MB at once (a protobuf
+// message with two strings a token); in parts, well under one.
 constexpr size_t kPartBytes = 4096;
 
 std::string WithSpaces(std::string_view piece) {
@@ -248,68 +249,103 @@ void SentencepieceTokenizer::FindCutRules(const Vocabulary& vocabulary) {
   SortUnique(&joins_newline_);
 }
 
+// Whether `text` may be cut at `at` (in it, > 0), where a space begins or a
+// newline ends.
+bool SentencepieceTokenizer::CutsWords(std::string_view text, size_t at) const {
+  const auto has = [](const std::vector<char32_t>& set, char32_t c) {
+    return std::ranges::binary_search(set, c);
+  };
+  if (text[at] == ' ') {
+    size_t start = at - 1;  // of the character before
+    while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+    char32_t before = NextUtf8(text.substr(start)).code_point;
+    if (before == kSpaceMarkCodePoint) before = ' ';
+    return !has(joins_space_, before);
+  }
+  char32_t here = NextUtf8(text.substr(at)).code_point;
+  if (here == kSpaceMarkCodePoint) here = ' ';
+  return !has(joins_newline_, here);
+}
+
 // The first place at or after `from` (> 0) where `text` may be cut, or its end.
 size_t SentencepieceTokenizer::NextCut(std::string_view text,
                                        size_t from) const {
   if (!may_cut_) return text.size();
-  const auto has = [](const std::vector<char32_t>& set, char32_t c) {
-    return std::ranges::binary_search(set, c);
-  };
   for (size_t at = from; at < text.size(); ++at) {
-    const bool space = text[at] == ' ';
-    const bool newline = text[at - 1] == '\n';
-    if (!space && !newline) {
-      // Inside a word: where no piece has these two bytes side by side, at the
-      // end of one character and the start of the next. (A visible space in the
-      // text counts as a space there: no cut beside one.)
-      const bool boundary =
-          (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
-      if (boundary && !joins_[BytePair(text[at - 1], text[at])] &&
-          text[at - 1] != '\x81' && text[at] != '\xE2')
-        return at;
+    if (text[at] == ' ' || text[at - 1] == '\n') {
+      if (CutsWords(text, at)) return at;
       continue;
     }
-    if (space) {
-      size_t start = at - 1;  // of the character before
-      while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
-      char32_t before = NextUtf8(text.substr(start)).code_point;
-      if (before == kSpaceMarkCodePoint) before = ' ';
-      if (!has(joins_space_, before)) return at;
-    } else {
-      char32_t here = NextUtf8(text.substr(at)).code_point;
-      if (here == kSpaceMarkCodePoint) here = ' ';
-      if (!has(joins_newline_, here)) return at;
-    }
+    // Inside a word: where no piece has these two bytes side by side, at the
+    // end of one character and the start of the next. (A visible space in the
+    // text counts as a space there: no cut beside one.)
+    const bool boundary = (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+    if (boundary && !joins_[BytePair(text[at - 1], text[at])] &&
+        text[at - 1] != '\x81' && text[at] != '\xE2')
+      return at;
   }
   return text.size();
+}
+
+// The end of the text's first word, or of its first part if that word is longer
+// than a part.
+size_t SentencepieceTokenizer::NextWord(std::string_view text) const {
+  if (may_cut_) {
+    const size_t end = std::min(text.size(), kPartBytes);
+    for (size_t at = 1; at < end; ++at)
+      if ((text[at] == ' ' || text[at - 1] == '\n') && CutsWords(text, at))
+        return at;
+  }
+  return NextPart(text);
+}
+
+size_t SentencepieceTokenizer::NextPart(std::string_view text) const {
+  return text.size() <= kPartBytes ? text.size() : NextCut(text, kPartBytes);
+}
+
+Status SentencepieceTokenizer::EncodePart(std::string_view part,
+                                          std::vector<int>* part_ids,
+                                          std::vector<TokenId>* ids) const {
+  static_assert(sizeof(int) == sizeof(TokenId));
+  const NoUnwinding encoding;
+  const auto status = processor_.Encode({part.data(), part.size()}, part_ids);
+  if (!status.ok()) return Internal(path_ + ": " + status.ToString());
+  for (const int id : *part_ids) {
+    // The made-up unknown token lies behind the vocabulary.
+    if (id < 0 || static_cast<size_t>(id) >= kinds_.size())
+      return Internal(path_ + ": the text has no tokens in this vocabulary");
+    ids->push_back(id);
+  }
+  return Status::Ok();
 }
 
 Status SentencepieceTokenizer::EncodePlain(std::string_view text,
                                            bool space_prefix,
                                            std::vector<TokenId>* ids) const {
-  static_assert(sizeof(int) == sizeof(TokenId));
+  if (text.empty()) return Status::Ok();
+  WordCache cache(text.size());
   std::vector<int> part_ids;
-  std::string prefixed;
-  while (!text.empty()) {
-    const size_t cut =
-        text.size() <= kPartBytes ? text.size() : NextCut(text, kPartBytes);
-    std::string_view part = text.substr(0, cut);
-    if (space_prefix) {
-      prefixed.assign(1, ' ').append(part);
-      part = prefixed;
-      space_prefix = false;
-    }
-    const NoUnwinding encoding;
-    const auto status =
-        processor_.Encode({part.data(), part.size()}, &part_ids);
-    if (!status.ok()) return Internal(path_ + ": " + status.ToString());
-    for (const int id : part_ids) {
-      // The made-up unknown token lies behind the vocabulary.
-      if (id < 0 || static_cast<size_t>(id) >= kinds_.size())
-        return Internal(path_ + ": the text has no tokens in this vocabulary");
-      ids->push_back(id);
-    }
+  if (space_prefix) {
+    const size_t cut = cache.enabled() ? NextWord(text) : NextPart(text);
+    std::string prefixed(1, ' ');
+    prefixed.append(text.substr(0, cut));
+    DAPPLE_RETURN_IF_ERROR(EncodePart(prefixed, &part_ids, ids));
     text.remove_prefix(cut);
+  }
+  while (!text.empty()) {
+    // Words are looked up where they can be; a short text is one part.
+    const std::string_view part =
+        text.substr(0, cache.enabled() ? NextWord(text) : NextPart(text));
+    text.remove_prefix(part.size());
+    WordCache::Entry* entry = cache.Find(part);
+    if (entry != nullptr && entry->length == part.size()) {
+      ids->insert(ids->end(), entry->ids, entry->ids + entry->id_count);
+      continue;
+    }
+    const size_t before = ids->size();
+    DAPPLE_RETURN_IF_ERROR(EncodePart(part, &part_ids, ids));
+    if (entry != nullptr)
+      WordCache::Fill(entry, part, std::span(*ids).subspan(before));
   }
   return Status::Ok();
 }
@@ -399,7 +435,8 @@ TokenId SentencepieceTokenizer::FindPiece(std::string_view text) const {
 // hash table's node; our own copy of the text comes on top.
 size_t SentencepieceTokenizer::MemoryBytes() const {
   const size_t bytes_a_piece = kinds_.size() > 128 * 1024 ? 240 : 208;
-  constexpr size_t kFixed = 64 * 1024;  // one part of a text being encoded
+  // One part of a text being encoded, and the words seen before.
+  constexpr size_t kFixed = 232 * 1024;
   return kFixed + kinds_.size() * bytes_a_piece + texts_.capacity() +
          specials_.MemoryBytes();
 }

@@ -55,7 +55,13 @@ class SentencepieceTokenizer final : public Tokenizer {
   void FindSpecials(const Vocabulary& vocabulary);
   void FindCutRules(const Vocabulary& vocabulary);
   std::string_view Text(TokenId id) const;  // "" outside the vocabulary
+  bool CutsWords(std::string_view text, size_t at) const;
   size_t NextCut(std::string_view text, size_t from) const;
+  size_t NextWord(std::string_view text) const;
+  size_t NextPart(std::string_view text) const;
+  // part_ids: scratch.
+  Status EncodePart(std::string_view part, std::vector<int>* part_ids,
+                    std::vector<TokenId>* ids) const;
   Status EncodePlain(std::string_view text, bool space_prefix,
                      std::vector<TokenId>* ids) const;
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bpe_vocabulary.h"
+#include "many_scripts.h"
 #include "text/byte_alphabet.h"
 
 namespace dapple::testing {
@@ -100,33 +101,7 @@ TEST_CASE("a text in one piece equals its words one by one") {
 TEST_CASE("any bytes come back: a megabyte of many scripts and of noise") {
   const auto tokenizer = MustOpen(Trained());
   std::mt19937 random(21);
-  std::string text;
-  // Code points of every plane in runs, like words of a script.
-  while (text.size() < (1 << 20)) {
-    const uint64_t base = random() % 4 == 0 ? random() % 0x10F000
-                          : random() % 2    ? 0x20 + random() % 0x3000
-                                            : 0x20;
-    for (size_t n = random() % 20; n > 0; --n) {
-      uint64_t code = base + random() % 96;
-      if (code >= 0xD800 && code < 0xE000) code = 0x4E00;
-      if (code < 0x80) {
-        text.push_back(static_cast<char>(code));
-      } else if (code < 0x800) {
-        text += {static_cast<char>(0xC0 | code >> 6),
-                 static_cast<char>(0x80 | (code & 63))};
-      } else if (code < 0x10000) {
-        text += {static_cast<char>(0xE0 | code >> 12),
-                 static_cast<char>(0x80 | (code >> 6 & 63)),
-                 static_cast<char>(0x80 | (code & 63))};
-      } else {
-        text += {static_cast<char>(0xF0 | code >> 18),
-                 static_cast<char>(0x80 | (code >> 12 & 63)),
-                 static_cast<char>(0x80 | (code >> 6 & 63)),
-                 static_cast<char>(0x80 | (code & 63))};
-      }
-    }
-    text += "\n \t\r\v\f"[random() % 6];
-  }
+  std::string text = ManyScripts(&random, 1 << 20);
   REQUIRE(IsValidUtf8(text, nullptr));
   for (const char* pre : {"gpt-2", "llama-bpe", "gpt-4o", "deepseek-llm"}) {
     BpeVocabulary vocabulary = Trained();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "many_scripts.h"
 #include "test_tokenizer.h"
 
 namespace dapple::testing {
@@ -66,6 +67,21 @@ TEST_CASE("a GGUF vocabulary gives the ids of the tokenizer.model it is from") {
     word += i % 17 == 0 ? "\u00E9" : std::string(1, "aeQx9/+tn"[i * i / 5 % 9]);
   check(word);
   check(std::string(20000, ' '));
+  check(ManyScripts(&random, 1 << 18));
+}
+
+TEST_CASE("a megabyte of many scripts comes back, byte by byte") {
+  const auto tokenizer = MustOpen(ChatVocabulary());
+  std::mt19937 random(22);
+  std::string text = ManyScripts(&random, 1 << 20);
+  size_t at = 0;
+  while ((at = text.find("\u2581", at)) != std::string::npos)
+    text.erase(at, 3);  // is a space to it
+  REQUIRE(IsValidUtf8(text, nullptr));
+  const std::vector<TokenId> ids = Ids(*tokenizer, text);
+  CHECK(tokenizer->Decode(ids) == text);
+  CHECK(std::ranges::none_of(
+      ids, [&](TokenId id) { return tokenizer->IsControl(id); }));
 }
 
 TEST_CASE("long texts are cut only where no piece spans the cut") {
