@@ -10,6 +10,8 @@ namespace {
 // What becomes resident between plan and peak and has no line of its own
 // (code first run then, thread stacks, stdio), measured as 0.1–0.8 MiB.
 constexpr uint64_t kSlackBytes = 3u << 19;
+// A Sampler's list of candidates, which the writer of an answer owns.
+constexpr uint64_t kSamplerBytesPerToken = 8;
 // A page of eight-byte entries maps 512 pages: what page tables add to a
 // control group's count.
 constexpr uint64_t kPageTableShare = 512;
@@ -211,6 +213,8 @@ Result<MemoryPlan> Planner::PlanOf(const PlannedSchedule& planned,
       const std::vector<MemoryPart> arena,
       Workspace::Plan(model_.config, model_.gemm, setup.shape));
   plan.parts.insert(plan.parts.end(), arena.begin(), arena.end());
+  plan.parts.push_back(
+      {"sampler", 0, uint64_t{model_.config.vocab} * kSamplerBytesPerToken});
   both("page tables", plan.TotalBytes() / kPageTableShare);
   if (setup.shape.spilled())
     plan.spill_bytes = uint64_t{setup.shape.pass_rows()} * model_.config.width *
