@@ -103,7 +103,7 @@ TEST_CASE("constructs render as their written expectations say") {
     }
   }
   check();
-  CHECK(cases == 69);
+  CHECK(cases == 73);
 }
 
 TEST_CASE("text of the user stays marked wherever a template moves it") {
