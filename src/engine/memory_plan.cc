@@ -8,6 +8,8 @@
 #include <iterator>
 #include <string_view>
 
+#include "dapple/default_cap.h"
+
 namespace dapple {
 namespace {
 
@@ -212,6 +214,20 @@ AvailableMemory FindAvailableMemory(const std::string& root) {
     }
   }
   return found;
+}
+
+AvailableMemory FindDefaultCap(const std::string& root) {
+  constexpr uint64_t kLeastMargin = uint64_t{32} << 20;
+  constexpr uint64_t kMarginShare = 20;  // a twentieth
+  AvailableMemory cap = FindAvailableMemory(root);
+  const uint64_t margin = std::max(kLeastMargin, cap.bytes / kMarginShare);
+  if (cap.bytes == 0) {
+    cap.source = "no limit known";
+    return cap;
+  }
+  if (cap.bytes > margin) cap.bytes -= margin;
+  cap.source += ", less " + BytesText(margin);
+  return cap;
 }
 
 Result<uint64_t> ParseBytes(std::string_view text) {

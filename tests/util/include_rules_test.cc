@@ -53,6 +53,7 @@ const std::map<std::string, std::set<std::string>>& AllowedModules() {
           {"engine",
            {"util", "gguf", "text", "kernels", "kv", "gemm", "policy",
             "model"}},
+          {"capi", {}},
           {"tools", {}},
           {"bench", {"util", "kernels", "gemm"}},
       };

@@ -8,13 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include "command.h"
+#include "dapple/default_cap.h"
 
 namespace dapple::tool {
 namespace {
-
-// What the rest of the machine may want meanwhile.
-constexpr uint64_t kLeastMargin = uint64_t{32} << 20;
-constexpr uint64_t kMarginShare = 20;  // a twentieth
 
 template <class T>
 CLI::Validator Accepts(Result<T> (*parse)(std::string_view)) {
@@ -81,14 +78,9 @@ Status MemoryFlags::Apply(MemoryOptions* memory,
     *cap_source = "--ram";
     return Status::Ok();
   }
-  const AvailableMemory available = FindAvailableMemory();
-  const uint64_t margin =
-      std::max(kLeastMargin, available.bytes / kMarginShare);
-  memory->ram_bytes =
-      available.bytes > margin ? available.bytes - margin : available.bytes;
-  *cap_source = available.bytes == 0
-                    ? "no limit known"
-                    : available.source + ", less " + BytesText(margin);
+  const AvailableMemory cap = FindDefaultCap();
+  memory->ram_bytes = cap.bytes;
+  *cap_source = cap.source;
   return Status::Ok();
 }
 
