@@ -410,14 +410,18 @@ TEST_CASE("The library shows the C interface and nothing else") {
 }
 
 TEST_CASE("The examples in C and Python summarize alike, within their cap") {
+  const char* example = std::getenv("DAPPLE_C_EXAMPLE");
+  if (example == nullptr) {
+    MESSAGE("skipped: cross build");
+    return;
+  }
   TextFile file(Document());
   const std::string arguments = " " + ModelPath() + " " + file.path + " 100";
-  const Run c =
-      Shell(std::getenv("DAPPLE_C_EXAMPLE") + arguments + " 2>/dev/null");
+  const Run c = Shell(example + arguments + " 2>/dev/null");
   CHECK(c.code == 0);
   CHECK(c.out.size() > 100);
-  CHECK(Shell(std::getenv("DAPPLE_C_EXAMPLE") + std::string(" ") + ModelPath() +
-              " " + file.path + " 8 2>/dev/null")
+  CHECK(Shell(example + std::string(" ") + ModelPath() + " " + file.path +
+              " 8 2>/dev/null")
             .code == 3);
   if (Shell("python3 -c 'import ctypes' 2>/dev/null").code != 0) {
     MESSAGE("python3 is missing: its example was not run");
