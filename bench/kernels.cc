@@ -245,16 +245,24 @@ void Decode(benchmark::State& state) {
   std::vector<float> out(heads * group * dim);
   const size_t scratch_size = DecodeAttentionScratch(group, dim);
   std::vector<float> scratch(threads * scratch_size);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  for (auto _ : state)
-    parallel.For(heads, [&](size_t h, int thread) {
+  const AttentionParams params{1.0f / std::sqrt(static_cast<float>(dim))};
+  const size_t parts = DecodeParts(count, params);
+  const size_t part_size = DecodePartFloats(group, dim);
+  std::vector<float> outcomes(heads * parts * part_size);
+  for (auto _ : state) {
+    parallel.For(heads * parts, [&](size_t item, int thread) {
+      const size_t h = item / parts;
       const KvHeadView<F16> kv{cache.keys.data() + h * count * dim,
                                cache.values.data() + h * count * dim, dim};
-      DecodeAttention(
-          kv, q.data(), group, count, {scale},
+      DecodeAttentionPart(
+          kv, q.data(), group, count, params, item % parts,
           scratch.data() + static_cast<size_t>(thread) * scratch_size,
-          out.data() + h * group * dim);
+          outcomes.data() + item * part_size);
     });
+    for (size_t h = 0; h < heads; ++h)
+      MergeDecodeParts(outcomes.data() + h * parts * part_size, parts, group,
+                       dim, out.data() + h * group * dim);
+  }
   state.counters["GB/s"] =
       Counter(4e-9 * static_cast<double>(heads * count * dim),
               Counter::kIsIterationInvariantRate);

@@ -87,6 +87,14 @@ Result<std::vector<Workspace::Part>> Workspace::Layout(
   activation(config.rope.dims / 2, &layer.sin);
   const uint64_t attention = threads * layer.attention_stride;
   floats("activations", attention, &layer.attention, attention);
+  size_t slots = 0;
+  for (size_t v = 0; v < eviction.variants.size(); ++v)
+    for (const size_t capacity : eviction.SlotCapacities(v))
+      slots = std::max(slots, capacity);
+  const uint64_t parts_floats = DecoderLayer::DecodePartsFloats(config, slots);
+  floats("activations", parts_floats, &layer.decode_parts, parts_floats);
+  const uint64_t counters = config.kv_heads * sizeof(uint32_t);
+  bytes("activations", counters, &parts_left_, counters);
   bytes("activations", gemm.ScratchBytes(), &layer.gemm, 0);
   const uint64_t blocks =
       CeilDiv(longest, 32) * sizeof(kernels::BlockActivation);
@@ -182,6 +190,8 @@ Result<Arena> Workspace::Carve(const ModelConfig& config, const Gemm& gemm,
     if (part.decode_bytes < part.bytes)
       prefill_only_.push_back(span.subspan(part.decode_bytes));
   }
+  layer.parts_left = {reinterpret_cast<uint32_t*>(parts_left_.data()),
+                      config.kv_heads};
   layer.activations = {
       reinterpret_cast<kernels::BlockActivation*>(activation_blocks_.data()),
       activation_blocks_.size() / sizeof(kernels::BlockActivation)};

@@ -112,11 +112,12 @@ struct Workspace {
   void ReleasePrefill();
 
  private:
-  std::span<std::byte> activation_blocks_;  // behind layer.activations
-  std::span<std::byte> kept_;               // behind Scoring::kept
-  std::span<float> scores_;                 // [threads, 3, candidates]
-  std::span<float> score_kernel_;           // [threads, kernel stride]
-  std::span<float> value_weights_;          // [threads, gram + row]
+  std::span<std::byte> activation_blocks_;
+  std::span<std::byte> parts_left_;  // behind layer.activations
+  std::span<std::byte> kept_;        // behind Scoring::kept
+  std::span<float> scores_;          // [threads, 3, candidates]
+  std::span<float> score_kernel_;    // [threads, kernel stride]
+  std::span<float> value_weights_;   // [threads, gram + row]
   std::vector<std::span<std::byte>> prefill_only_;
   size_t candidates_ = 0;
   size_t kernel_stride_ = 0;

@@ -1,7 +1,7 @@
 // Softmax attention over a KV head's keys and values with an online softmax
 // (Milakov & Gimelshein 2018): no [rows, keys] matrix exists. Float arithmetic,
-// but for prefill's products over rows other than float where the processor
-// has a bf16 dot product.
+// but for the products over rows other than float where the processor has a
+// bf16 dot product.
 //
 // Grouped-query attention: a KV head serves `group` query heads, which are
 // processed together so that each key and value is read once for all of them.
@@ -58,11 +58,26 @@ void PrefillAttention(const KvView& kv, const float* q, size_t q_stride,
                       size_t out_stride);
 
 // One position: every query of the group over all `count` keys, or the newest
-// params.window of them.
-// q, out: [group, head_dim].
-void DecodeAttention(const KvView& kv, const float* q, size_t group,
-                     size_t count, const AttentionParams& params,
-                     float* scratch, float* out);
+// params.window of them. The keys are cut into parts that threads may share;
+// where they are cut depends on their number alone, and the parts are merged
+// in order, so that a result does not depend on who computed which (Dao et al.
+// 2023, "Flash-Decoding for long-context inference").
+inline constexpr size_t kMaxDecodeParts = 32;
+// At least 1: also no keys have a part.
+size_t DecodeParts(size_t count, const AttentionParams& params);
+// An upper bound of DecodeParts for up to so many keys.
+size_t MostDecodeParts(size_t count);
+// Floats that a part's outcome takes.
+size_t DecodePartFloats(size_t group, size_t head_dim);
+// Part [0, DecodeParts(count, params)) of them. q: [group, head_dim];
+// scratch: DecodeAttentionScratch floats; part: DecodePartFloats; both of any
+// alignment.
+void DecodeAttentionPart(const KvView& kv, const float* q, size_t group,
+                         size_t count, const AttentionParams& params,
+                         size_t part_index, float* scratch, float* part);
+// parts: [count, DecodePartFloats]; out: [group, head_dim].
+void MergeDecodeParts(const float* parts, size_t count, size_t group,
+                      size_t head_dim, float* out);
 
 }  // namespace dapple::kernels
 

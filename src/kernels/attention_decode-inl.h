@@ -1,4 +1,4 @@
-// Decode attention: lanes are head dimensions.
+// Decode attention in float: lanes are head dimensions.
 //
 // A block of keys is read once for all queries of the group: four keys at a
 // time are multiplied with up to four queries, and the accumulators of the four
@@ -18,10 +18,10 @@
 #include <limits>
 #include <type_traits>
 
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
 #include "kernels/attention.h"
+#include "kernels/attention_decode_bf16-inl.h"
 #include "kernels/attention_layout.h"
 #include "kernels/exp-inl.h"
 
@@ -65,16 +65,6 @@ HWY_INLINE void SumFour(VK v0, VK v1, VK v2, VK v3, float* sums) {
                          hn::BitCast(d, hn::InterleaveUpper(d64, p01, p23)));
   const hn::CappedTag<float, 4> d4;
   hn::StoreU(AddBlocks(d, all), d4, sums);
-}
-
-// Asks for row `row` of [_, stride] at `ahead`, which is needed soon (nullptr:
-// nothing is): keys and values are two streams that take turns, too short for
-// the hardware to guess.
-template <class T>
-HWY_INLINE void PrefetchRow(const T* ahead, size_t row, size_t stride) {
-  if (ahead == nullptr) return;
-  for (size_t c = 0; c < stride; c += 64 / sizeof(T))
-    hwy::Prefetch(ahead + row * stride + c);
 }
 
 // scores[g][j] = q[g] · k[j]. q: [kG, stride]; k, ahead: [keys, stride];
@@ -227,21 +217,17 @@ HWY_INLINE void UpdateQuery(float* scores, size_t keys, size_t stride,
     hn::Store(hn::Mul(hn::Load(d, o + c), factor), d, o + c);
 }
 
+// One part of decode attention: keys [0, count), all seen by every query.
 template <class T>
-HWY_INLINE void DecodeAttentionHead(const T* head_keys, const T* head_values,
-                                    size_t dim, const float* q, size_t group,
-                                    size_t all_keys,
-                                    const AttentionParams& params,
-                                    float* scratch, float* out) {
+HWY_INLINE void DecodePartFloat(const T* all_k, const T* all_v, size_t dim,
+                                const float* q, size_t group, size_t count,
+                                const AttentionParams& params, float* scratch,
+                                const DecodePart& part) {
   const DK d;
   const size_t n = hn::Lanes(d);
   const size_t stride = RoundUpToLanes(dim);
   const size_t staged_keys = KeysPerBlock(dim);
   const size_t step = KvRowStep<T>(dim);
-  const size_t first_seen = params.FirstSeen(all_keys);
-  const size_t count = all_keys - first_seen;
-  const T* all_k = head_keys + first_seen * step;
-  const T* all_v = head_values + first_seen * step;
   // Rows that are not whole vectors are staged as float and padded first.
   // Staging all, to convert a key once for more than kQueries queries, pays
   // only where there is no instruction for it: the block is still in L1.
@@ -306,11 +292,45 @@ HWY_INLINE void DecodeAttentionHead(const T* head_keys, const T* head_values,
     }
   }
 
+  std::copy(o, o + group * stride, part.o);
+  std::copy(max, max + group, part.max);
+  std::copy(sum, sum + group, part.sum);
+}
+
+// out[g] = Σ_p w[p] o[p][g] / Σ_p w[p] sum[p][g], w[p] = 2^(max[p][g] - max),
+// in order. parts: [count]; out: [group, dim].
+HWY_INLINE void MergeParts(const float* parts, size_t count, size_t part_floats,
+                           size_t group, size_t dim, float* out) {
+  const DK d;
+  const size_t n = hn::Lanes(d), stride = RoundUpToLanes(dim);
+  const auto at = [&](size_t p) { return parts + p * part_floats; };
+  alignas(64) float weights[kMaxDecodeParts];
   for (size_t g = 0; g < group; ++g) {
+    const size_t max_at = group * stride + g, sum_at = max_at + group;
+    float max = kNoMax;
+    for (size_t p = 0; p < kMaxDecodeParts; ++p) {
+      weights[p] = p < count ? at(p)[max_at] : kNoMax;
+      max = std::max(max, weights[p]);
+    }
+    for (size_t p = 0; p < kMaxDecodeParts; p += n) {
+      const VK less = hn::Sub(hn::Load(d, weights + p), hn::Set(d, max));
+      hn::Store(Exp2(d, less), d, weights + p);
+    }
+    float sum = 0.0f;
+    for (size_t p = 0; p < count; ++p) sum += weights[p] * at(p)[sum_at];
     // A sum of 0 means no key, or that every score was -inf.
-    const float inverse = sum[g] == 0.0f ? 0.0f : 1.0f / sum[g];
-    for (size_t i = 0; i < dim; ++i)
-      out[g * dim + i] = o[g * stride + i] * inverse;
+    const VK inverse = hn::Set(d, sum == 0.0f ? 0.0f : 1.0f / sum);
+    for (size_t i = 0; i < dim; i += n) {
+      VK total = hn::Zero(d);
+      for (size_t p = 0; p < count; ++p)
+        total = hn::MulAdd(hn::Set(d, weights[p]),
+                           hn::LoadU(d, at(p) + g * stride + i), total);
+      total = hn::Mul(total, inverse);
+      if (i + n <= dim)
+        hn::StoreU(total, d, out + g * dim + i);
+      else
+        hn::StoreN(total, d, out + g * dim + i, dim - i);
+    }
   }
 }
 

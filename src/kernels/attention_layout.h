@@ -21,6 +21,9 @@ constexpr size_t KeysPerBlock(size_t head_dim) {
 inline constexpr size_t kDecodeKeys = 128;
 inline constexpr size_t kScoreStride = kDecodeKeys;
 
+// Queries of a group that one vector of decode's bf16 path holds at most.
+inline constexpr size_t kDecodeQueries = 8;
+
 // Keys that probe scores stage at a time. Fewer than in attention: the staged
 // keys, a strip of queries and its scores then share L1 at head_dim 64.
 inline constexpr size_t kProbeKeys = 16;
@@ -28,6 +31,15 @@ inline constexpr size_t kProbeKeys = 16;
 constexpr size_t RoundUpToLanes(size_t n) {
   return (n + kMaxFloatLanes - 1) / kMaxFloatLanes * kMaxFloatLanes;
 }
+
+// What decode attention over a part of the keys leaves behind: for each query
+// its sums of values and of weights, relative to 2^max, max being the largest
+// of its scores in units of log2.
+struct DecodePart {
+  float* o;    // [group, RoundUpToLanes(head_dim)]
+  float* max;  // [group]
+  float* sum;  // [group]
+};
 
 }  // namespace dapple::kernels
 

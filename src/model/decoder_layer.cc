@@ -1,6 +1,7 @@
 #include "model/decoder_layer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "kernels/activation.h"
@@ -52,6 +53,11 @@ size_t DecoderLayer::AttentionScratch(const ModelConfig& config) {
       kernels::PrefillAttentionScratch(AttentionRows(config), config.group(),
                                        config.head_dim),
       kernels::DecodeAttentionScratch(config.group(), config.head_dim));
+}
+
+size_t DecoderLayer::DecodePartsFloats(const ModelConfig& config, size_t keys) {
+  return config.kv_heads * kernels::MostDecodeParts(keys) *
+         kernels::DecodePartFloats(config.group(), config.head_dim);
 }
 
 PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
@@ -258,12 +264,53 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   add_to_x(s.b.data(), weights.ffn_post_norm, from);
 }
 
+void DecoderLayer::AttendToken(const kernels::AttentionParams& params,
+                               const DecodeStep& step, size_t layer,
+                               const KvSlots& slots,
+                               const LayerScratch& s) const {
+  const size_t head_dim = config_.head_dim, group = config_.group();
+  const KvType type = slots.shape().type;
+  const size_t row_bytes = slots.shape().RowBytes();
+  const std::span<const KvRun> kv = slots.Runs(layer);
+  const auto keys_of = [&](size_t head) {
+    return slots.Count(layer, head) + step.generated;
+  };
+  const auto parts_of = [&](size_t head) {
+    return kernels::DecodeParts(keys_of(head), params);
+  };
+  size_t items = 0;
+  for (size_t head = 0; head < config_.kv_heads; ++head) {
+    const size_t at = (slots.Count(layer, head) + step.slot) * row_bytes;
+    kernels::StoreKvRows(type, &s.k[head * head_dim], head_dim, 1, head_dim,
+                         kv[head].keys + at);
+    kernels::StoreKvRows(type, &s.v[head * head_dim], head_dim, 1, head_dim,
+                         kv[head].values + at);
+    s.parts_left[head] = static_cast<uint32_t>(parts_of(head));
+    items += parts_of(head);
+  }
+  const size_t floats = kernels::DecodePartFloats(group, head_dim);
+  const size_t head_floats = s.decode_parts.size() / config_.kv_heads;
+  parallel_.For(items, [&](size_t item, int thread) {
+    size_t head = 0;
+    for (; item >= parts_of(head); ++head) item -= parts_of(head);
+    float* parts = &s.decode_parts[head * head_floats];
+    const size_t width = group * head_dim;
+    kernels::DecodeAttentionPart(
+        {type, kv[head].keys, kv[head].values, head_dim}, &s.b[head * width],
+        group, keys_of(head), params, item,
+        &s.attention[thread * s.attention_stride], parts + item * floats);
+    // Whoever brings a head's last part merges them all.
+    std::atomic_ref<uint32_t> left(s.parts_left[head]);
+    if (left.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      kernels::MergeDecodeParts(parts, parts_of(head), group, head_dim,
+                                &s.a[head * width]);
+  });
+}
+
 void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
                           size_t layer, const KvSlots& slots,
                           const LayerScratch& s) const {
-  const size_t d = config_.width, head_dim = config_.head_dim;
-  const size_t group = config_.group();
-  const std::span<const KvRun> kv = slots.Runs(layer);
+  const size_t d = config_.width;
 
   kernels::RmsNorm(s.x.data(), weights.attention_norm, config_.norm_epsilon, 1,
                    d, s.a.data());
@@ -283,23 +330,7 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
               weights.key_norm, rope != nullptr, s.cos.data(), s.sin.data());
   if (weights.value_bias != nullptr)
     kernels::Add(weights.value_bias, config_.kv_width(), s.v.data());
-  parallel_.For(config_.kv_heads, [&](size_t head, int thread) {
-    const size_t slot = slots.Count(layer, head) + step.slot;
-    const size_t visible = slots.Count(layer, head) + step.generated;
-    const float* key = &s.k[head * head_dim];
-    const float* value = &s.v[head * head_dim];
-    const float* q = &s.b[head * group * head_dim];
-    float* out = &s.a[head * group * head_dim];
-    float* work = &s.attention[thread * s.attention_stride];
-    const KvType type = slots.shape().type;
-    const size_t row_bytes = slots.shape().RowBytes();
-    kernels::StoreKvRows(type, key, head_dim, 1, head_dim,
-                         kv[head].keys + slot * row_bytes);
-    kernels::StoreKvRows(type, value, head_dim, 1, head_dim,
-                         kv[head].values + slot * row_bytes);
-    kernels::DecodeAttention({type, kv[head].keys, kv[head].values, head_dim},
-                             q, group, visible, attention, work, out);
-  });
+  AttendToken(attention, step, layer, slots, s);
   const MatVecOutput output[] = {{&weights.output, s.b.data()}};
   MatVec(output, s.a.data(), exact_, s.activations, parallel_);
   AddToResidual(s.b.data(), weights.attention_post_norm, 1, s.x.data());

@@ -24,17 +24,19 @@ namespace dapple {
 
 // Buffers of one layer's computation, for up to `rows` rows.
 struct LayerScratch {
-  std::span<float> x;           // [rows, width]: residual stream of the tile
-  std::span<float> a;           // [rows, max(width, query_width)]
-  std::span<float> b;           // [rows, max(width, query_width)]
-  std::span<float> k;           // [rows, kv_width]
-  std::span<float> v;           // [rows, kv_width]
-  std::span<float> gate;        // [rows, ffn_width]
-  std::span<float> up;          // [rows, ffn_width]
-  std::span<float> cos;         // [rows, rope dims / 2]
-  std::span<float> sin;         // [rows, rope dims / 2]
-  std::span<float> attention;   // [threads, attention_stride]
-  size_t attention_stride = 0;  // floats a thread
+  std::span<float> x;              // [rows, width]: residual stream of the tile
+  std::span<float> a;              // [rows, max(width, query_width)]
+  std::span<float> b;              // [rows, max(width, query_width)]
+  std::span<float> k;              // [rows, kv_width]
+  std::span<float> v;              // [rows, kv_width]
+  std::span<float> gate;           // [rows, ffn_width]
+  std::span<float> up;             // [rows, ffn_width]
+  std::span<float> cos;            // [rows, rope dims / 2]
+  std::span<float> sin;            // [rows, rope dims / 2]
+  std::span<float> attention;      // [threads, attention_stride]
+  size_t attention_stride = 0;     // floats a thread
+  std::span<float> decode_parts;   // DecodePartsFloats
+  std::span<uint32_t> parts_left;  // [kv_heads], of decode_parts
   std::span<kernels::BlockActivation> activations;  // [max k / 32]
   std::span<std::byte> gemm;                        // Gemm::ScratchBytes
 };
@@ -75,6 +77,8 @@ class DecoderLayer {
   static size_t AttentionRows(const ModelConfig& config);
   // Floats of attention scratch a thread.
   static size_t AttentionScratch(const ModelConfig& config);
+  // Floats that Decode needs for the parts of attention over `keys` slots.
+  static size_t DecodePartsFloats(const ModelConfig& config, size_t keys);
 
   // Prepares a layer's weights for Prefill; `memory` has PackedBytes. With
   // `release`, the pages of each matrix are given back once it is packed.
@@ -127,6 +131,11 @@ class DecoderLayer {
   void AttendTile(const kernels::AttentionParams& params,
                   std::span<const KvRun> kv, const float* q, size_t first,
                   size_t rows, const LayerScratch& scratch, float* out) const;
+  // Stores a token's key and value; its queries in scratch.b, its attention's
+  // outcome in scratch.a.
+  void AttendToken(const kernels::AttentionParams& params,
+                   const DecodeStep& step, size_t layer, const KvSlots& slots,
+                   const LayerScratch& scratch) const;
   void CaptureProbe(const kernels::AttentionParams& params,
                     const ProbeCapture& probe, std::span<const KvRun> kv,
                     size_t first, size_t rows, const float* q) const;

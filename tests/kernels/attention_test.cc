@@ -47,7 +47,7 @@ struct Head {
   }
 };
 
-// Whether prefill attention over rows of T multiplies in bf16 on this target.
+// Whether attention over rows of T multiplies in bf16 on this target.
 template <class T>
 bool MultipliesInBF16() {
   return HasNativeBF16Dot() && !std::is_same_v<T, float>;
@@ -92,6 +92,34 @@ void RequireClose(const float* got, const float* want, size_t count,
   REQUIRE(worst <= bound);
 }
 
+// All parts of decode attention, the last first, and their merger.
+void DecodeAttention(const KvView& kv, const float* q, size_t group,
+                     size_t count, const AttentionParams& params, float* out) {
+  const size_t parts = DecodeParts(count, params);
+  const size_t floats = DecodePartFloats(group, kv.head_dim);
+  REQUIRE(parts >= 1);
+  REQUIRE(parts <= kMaxDecodeParts);
+  Guarded<float> scratch(DecodeAttentionScratch(group, kv.head_dim));
+  Guarded<float> outcomes(parts * floats);
+  for (size_t part = parts; part-- > 0;)
+    DecodeAttentionPart(kv, q, group, count, params, part, scratch.data(),
+                        outcomes.data() + part * floats);
+  MergeDecodeParts(outcomes.data(), parts, group, kv.head_dim, out);
+  scratch.Check();
+  outcomes.Check();
+}
+
+// Operands as a target with a bf16 dot product rounds them before the products.
+template <class T>
+void RoundOperands(const AttentionParams& params, Head<T>* head,
+                   std::vector<float>* q) {
+  for (float& v : head->wide_keys) v = RoundToBF16(v);
+  for (float& v : head->wide_values) v = RoundToBF16(v);
+  const float factor = params.softcap == 0.0f ? params.scale * 1.44269504f
+                                              : params.scale / params.softcap;
+  for (float& v : *q) v = RoundToBF16(v * factor) / factor;
+}
+
 template <class T>
 void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
                   size_t first_visible, float deviation, size_t window = 0,
@@ -117,11 +145,7 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
   std::vector<float> rounded_q = q;
   if (MultipliesInBF16<T>()) {
     bound += LargestValue(head) * 0x1.1p-9;
-    for (float& v : rounded.wide_keys) v = RoundToBF16(v);
-    for (float& v : rounded.wide_values) v = RoundToBF16(v);
-    const float factor =
-        softcap == 0.0f ? scale * 1.44269504f : scale / softcap;
-    for (float& v : rounded_q) v = RoundToBF16(v * factor) / factor;
+    RoundOperands(params, &rounded, &rounded_q);
   }
   reference::PrefillAttention(rounded.Wide(), rounded_q.data(), q_stride, rows,
                               group, first_visible, params, want.data(),
@@ -251,24 +275,30 @@ void CheckDecode(Random& random, size_t dim, size_t group, size_t count,
   const AttentionParams params{scale, window, softcap};
   const Head<T> head(random, count, dim, deviation);
   const auto q = random.Normals(group * dim, deviation);
+  double bound = Bound(head, q, scale);
+  Head<T> rounded = head;
+  std::vector<float> rounded_q = q;
+  if (MultipliesInBF16<T>() && group >= 5) {
+    bound += LargestValue(head) * 0x1.1p-9;
+    RoundOperands(params, &rounded, &rounded_q);
+  }
   std::vector<float> want(group * dim);
-  reference::DecodeAttention(head.Wide(), q.data(), group, count, params,
-                             want.data());
-  Guarded<float> scratch(DecodeAttentionScratch(group, dim));
+  reference::DecodeAttention(rounded.Wide(), rounded_q.data(), group, count,
+                             params, want.data());
   Guarded<float> out(group * dim);
-  DecodeAttention(head.View(), q.data(), group, count, params, scratch.data(),
-                  out.data());
+  DecodeAttention(head.View(), q.data(), group, count, params, out.data());
   out.Check();
-  scratch.Check();
-  RequireClose(out.data(), want.data(), want.size(), Bound(head, q, scale));
+  RequireClose(out.data(), want.data(), want.size(), bound);
 
   // A query's result does not depend on the others of its group.
-  Guarded<float> alone(dim);
-  for (size_t g = 0; g < group; ++g) {
-    DecodeAttention(head.View(), q.data() + g * dim, 1, count, params,
-                    scratch.data(), alone.data());
-    REQUIRE(std::memcmp(alone.data(), &out[g * dim], dim * sizeof(float)) == 0);
-  }
+  std::vector<float> other = random.Normals(group * dim, deviation);
+  const size_t kept = random.Below(group);
+  std::copy_n(&q[kept * dim], dim, &other[kept * dim]);
+  Guarded<float> again(group * dim);
+  DecodeAttention(head.View(), other.data(), group, count, params,
+                  again.data());
+  REQUIRE(std::memcmp(&again[kept * dim], &out[kept * dim],
+                      dim * sizeof(float)) == 0);
 }
 
 TEST_CASE("decode attention agrees with the reference at every shape") {
@@ -276,12 +306,18 @@ TEST_CASE("decode attention agrees with the reference at every shape") {
     Random random(4);
     for (size_t dim : {8, 16, 24, 32, 64, 80, 128, 256}) {
       CheckDecode<F16>(random, dim, 4, 77, 1.0f);
+      CheckDecode<F16>(random, dim, 6, 77, 1.0f);
       CheckDecode<float>(random, dim, 3, 130, 1.0f);
     }
     for (size_t group = 1; group <= 9; ++group)
       CheckDecode<F16>(random, 64, group, 100, 1.0f);
     for (size_t count : {1, 2, 3, 4, 5, 31, 63, 64, 65, 127, 1000})
       CheckDecode<F16>(random, 32, 2, count, 1.0f);
+    // Several parts, up to more keys than kMaxDecodeParts of the least size.
+    for (size_t count : {512, 513, 1025, 2000, 20000})
+      CheckDecode<F16>(random, 64, count % 8 + 1, count, 1.0f);
+    CheckDecode<F16>(random, 64, 17, 700, 1.0f);
+    CheckDecode<Q8KvByte>(random, 128, 7, 1500, 1.0f, 1100);
     CheckDecode<F16>(random, 64, 2, 200, 30.0f);
     CheckDecode<float>(random, 16, 2, 200, 60.0f);
   });
@@ -295,6 +331,8 @@ TEST_CASE("attention reads quantized keys and values") {
       CheckPrefill<Q4KvByte>(random, dim, 7, 3, 70, 1.0f);
       CheckDecode<Q8KvByte>(random, dim, 4, 150, 1.0f);
       CheckDecode<Q4KvByte>(random, dim, 4, 150, 1.0f);
+      CheckDecode<Q8KvByte>(random, dim, 8, 150, 1.0f);
+      CheckDecode<Q4KvByte>(random, dim, 8, 150, 1.0f);
     }
     for (size_t group = 1; group <= 9; ++group) {
       CheckPrefill<Q8KvByte>(random, 64, 18, group, 131, 1.0f);
@@ -330,15 +368,13 @@ TEST_CASE("keys before the window are not read") {
     const size_t rows = 20;
     Head<float> head(random, 400 + rows, dim, 1.0f);
     const auto q = random.Normals(rows * dim);
-    std::vector<float> scratch(PrefillAttentionScratch(rows, 1, dim) +
-                               DecodeAttentionScratch(1, dim));
+    std::vector<float> scratch(PrefillAttentionScratch(rows, 1, dim));
     const AttentionParams params{0.2f, 100, 0.0f};
     std::vector<float> before(rows * dim);
     PrefillAttention(head.View(), q.data(), dim, rows, 1, 400, params,
                      scratch.data(), before.data(), dim);
     std::vector<float> last(dim);
-    DecodeAttention(head.View(), q.data(), 1, 420, params, scratch.data(),
-                    last.data());
+    DecodeAttention(head.View(), q.data(), 1, 420, params, last.data());
     // Row 0 sees keys 301 to 400; a block of keys starts at 256.
     for (size_t i = 0; i < 256 * dim; ++i)
       head.keys[i] = head.values[i] = std::numeric_limits<float>::quiet_NaN();
@@ -347,8 +383,7 @@ TEST_CASE("keys before the window are not read") {
                      scratch.data(), after.data(), dim);
     CHECK(before == after);
     std::vector<float> again(dim);
-    DecodeAttention(head.View(), q.data(), 1, 420, params, scratch.data(),
-                    again.data());
+    DecodeAttention(head.View(), q.data(), 1, 420, params, again.data());
     CHECK(last == again);
   });
 }
@@ -362,6 +397,7 @@ TEST_CASE("logits are softly capped") {
         CheckPrefill<float>(random, dim, 9, 1, 70, 2.0f, 30, cap);
         CheckDecode<F16>(random, dim, 3, 150, 2.0f, 0, cap);
         CheckDecode<float>(random, dim, 5, 150, 2.0f, 70, cap);
+        CheckDecode<F16>(random, dim, 7, 151, 2.0f, 0, cap);
       }
     }
   });
@@ -373,14 +409,13 @@ TEST_CASE("attention over zero keys, or over -inf scores only, is zero") {
     std::vector<float> keys(dim * 3, -3e38f);
     std::vector<float> values(dim * 3, 1.0f);
     const std::vector<float> q(dim, 3e38f);
-    std::vector<float> scratch(DecodeAttentionScratch(1, dim) +
-                               PrefillAttentionScratch(1, 1, dim));
+    std::vector<float> scratch(PrefillAttentionScratch(1, 1, dim));
     std::vector<float> out(dim, 7.0f);
     const KvHeadView<float> kv{keys.data(), values.data(), dim};
-    DecodeAttention(kv, q.data(), 1, 0, {1.0f}, scratch.data(), out.data());
+    DecodeAttention(kv, q.data(), 1, 0, {1.0f}, out.data());
     for (float v : out) CHECK(v == 0.0f);
     out.assign(dim, 7.0f);
-    DecodeAttention(kv, q.data(), 1, 3, {1.0f}, scratch.data(), out.data());
+    DecodeAttention(kv, q.data(), 1, 3, {1.0f}, out.data());
     for (float v : out) CHECK(v == 0.0f);
     out.assign(dim, 7.0f);
     PrefillAttention(kv, q.data(), dim, 1, 1, 2, {1.0f}, scratch.data(),
@@ -394,22 +429,19 @@ TEST_CASE("a NaN query gives NaN for itself and numbers for the others") {
     Random random(5);
     const size_t dim = 32;
     const Head<F16> head(random, 90, dim, 1.0f);
-    auto q = random.Normals(3 * dim);
-    q[dim + 3] = std::numeric_limits<float>::quiet_NaN();
-    std::vector<float> scratch(DecodeAttentionScratch(3, dim) +
-                               PrefillAttentionScratch(1, 3, dim));
-    std::vector<float> out(3 * dim);
-    for (bool prefill : {false, true}) {
-      if (prefill)
-        PrefillAttention(head.View(), q.data(), 3 * dim, 1, 3, 89, {0.2f},
-                         scratch.data(), out.data(), 3 * dim);
-      else
-        DecodeAttention(head.View(), q.data(), 3, 90, {0.2f}, scratch.data(),
-                        out.data());
-      for (size_t i = 0; i < dim; ++i) {
-        CHECK(std::isfinite(out[i]));
-        CHECK(std::isnan(out[dim + i]));
-        CHECK(std::isfinite(out[2 * dim + i]));
+    for (size_t group : {3, 7}) {
+      auto q = random.Normals(group * dim);
+      q[dim + 3] = std::numeric_limits<float>::quiet_NaN();
+      std::vector<float> scratch(PrefillAttentionScratch(1, group, dim));
+      std::vector<float> out(group * dim);
+      for (bool prefill : {false, true}) {
+        if (prefill)
+          PrefillAttention(head.View(), q.data(), group * dim, 1, group, 89,
+                           {0.2f}, scratch.data(), out.data(), group * dim);
+        else
+          DecodeAttention(head.View(), q.data(), group, 90, {0.2f}, out.data());
+        for (size_t i = 0; i < group * dim; ++i)
+          CHECK(std::isnan(out[i]) == (i / dim == 1));
       }
     }
   });
