@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/softmax.h"
+
 namespace dapple {
 
 Status SamplerOptions::Validate() const {
@@ -44,6 +46,33 @@ float Sampler::Penalised(float logit, TokenId id) const {
 TokenId Sampler::Sample(std::span<const float> logits,
                         std::span<const TokenId> allowed) {
   candidates_.clear();
+  // Sorted only as far as the cuts need: top-k bounds it when given, else the
+  // candidates within min-p or within e^-20 of the best.
+  const auto floor_below = [&](float best) {
+    return best + options_.temperature *
+                      std::max(-20.0f, options_.min_p > 0
+                                           ? std::log(options_.min_p)
+                                           : -20.0f);
+  };
+  // Of all ids no list is made. Penalties only lower logits, so that the
+  // largest of all stays the best where it has none.
+  bool listed = false;
+  if (allowed.empty() && options_.repetition_penalty >= 1.0f) {
+    const size_t first = kernels::ArgMax(logits.data(), logits.size());
+    const float largest = logits[first];
+    const TokenId id = static_cast<TokenId>(first);
+    if (std::isfinite(largest) && options_.temperature == 0 &&
+        Penalised(largest, id) == largest)
+      return id;
+    if (std::isfinite(largest) && options_.temperature != 0 &&
+        recent_.empty()) {
+      const float floor = floor_below(largest);
+      for (size_t i = 0; i < logits.size(); ++i)
+        if (logits[i] >= floor)  // false for NaN
+          candidates_.push_back({logits[i], static_cast<TokenId>(i)});
+      listed = true;
+    }
+  }
   const auto add = [&](TokenId id) {
     const float logit = logits[static_cast<size_t>(id)];
     // A NaN would break the ordering below; it never wins.
@@ -51,11 +80,9 @@ TokenId Sampler::Sample(std::span<const float> logits,
         {std::isnan(logit) ? -std::numeric_limits<float>::infinity() : logit,
          id});
   };
-  if (allowed.empty()) {
+  if (!listed && allowed.empty())
     for (size_t id = 0; id < logits.size(); ++id) add(static_cast<TokenId>(id));
-  } else {
-    for (TokenId id : allowed) add(id);
-  }
+  for (TokenId id : allowed) add(id);
   // Only the window's ids can be penalised; `allowed` and the full list are
   // both sorted by id.
   for (TokenId id : recent_) {
@@ -71,14 +98,9 @@ TokenId Sampler::Sample(std::span<const float> logits,
   if (options_.temperature == 0)
     return std::min_element(candidates_.begin(), candidates_.end(), better)->id;
 
-  // Sorted only as far as the cuts need: top-k bounds it when given, else the
-  // candidates within min-p or within e^-20 of the best.
   const float best =
       std::min_element(candidates_.begin(), candidates_.end(), better)->logit;
-  const float floor =
-      best + options_.temperature *
-                 std::max(-20.0f, options_.min_p > 0 ? std::log(options_.min_p)
-                                                     : -20.0f);
+  const float floor = floor_below(best);
   auto end =
       std::remove_if(candidates_.begin(), candidates_.end(),
                      [floor](const Candidate& c) { return c.logit < floor; });

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <set>
+#include <map>
 #include <utility>
 
 namespace dapple {
@@ -23,15 +23,24 @@ int UsablePhysicalCores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
-  std::set<std::pair<int, int>> cores;  // (package, core)
+  std::map<std::pair<int, int>, int> cores;  // (package, core) -> capacity
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
     const std::string base =
-        "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    cores.emplace(ReadInt(base + "physical_package_id", 0),
-                  ReadInt(base + "core_id", cpu));
+        "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/";
+    // The kernel reports a capacity only where cores differ.
+    cores.try_emplace({ReadInt(base + "topology/physical_package_id", 0),
+                       ReadInt(base + "topology/core_id", cpu)},
+                      ReadInt(base + "cpu_capacity", 1024));
   }
-  return std::max<int>(1, static_cast<int>(cores.size()));
+  int largest = 0;
+  for (const auto& [core, capacity] : cores)
+    largest = std::max(largest, capacity);
+  // The little cores of big.LITTLE would only be waited for.
+  const auto big = std::count_if(
+      cores.begin(), cores.end(),
+      [&](const auto& core) { return core.second >= largest / 2; });
+  return std::max<int>(1, static_cast<int>(big));
 }
 
 std::string CpuModelName() {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "util/cpu_info.h"
 
@@ -33,19 +34,29 @@ int DefaultThreads() {
 
 }  // namespace
 
-// The loop that runs now. A ticket is (loop number << 32 | next item): taking
-// an item is one compare-and-swap, which fails when the loop has changed in
-// between, so the fields read before it belong to that loop. Before the fields
-// change, the ticket is closed (item number kItemMask): otherwise a late thread
-// could hold the last loop's spent ticket against the next loop's item count.
+// The loop that runs now. Its items are cut into one segment a thread, in
+// order: a thread works through its own, so that what it reads of memory stays
+// one stream, then helps with the others'. A segment's ticket is (loop number
+// << 32 | next item): taking an item is one compare-and-swap, which fails when
+// the loop has changed in between, so the fields read before it belong to that
+// loop. Before the fields change, the tickets are closed (item number
+// kItemMask): otherwise a late thread could hold the last loop's spent ticket
+// against the next loop's item count.
 struct Parallel::Team {
   static constexpr uint64_t kItemMask = 0xFFFFFFFFu;
 
-  alignas(64) std::atomic<uint64_t> ticket{0};
+  struct alignas(64) Segment {
+    std::atomic<uint64_t> ticket{0};
+  };
+
+  explicit Team(int threads) : segments(static_cast<size_t>(threads)) {}
+
+  std::vector<Segment> segments;
+  uint64_t loop = 0;  // number of the current one; the caller's
   std::atomic<uint64_t> items{0};
   std::atomic<ItemThunk> thunk{nullptr};
   std::atomic<void*> context{nullptr};
-  alignas(64) std::atomic<uint64_t> done{0};
+  alignas(64) std::atomic<uint32_t> done{0};
   // Changes whenever there may be something to do; sleepers wait on it.
   alignas(64) std::atomic<int> signal{0};
   std::atomic<bool> open{false};  // inside of a region
@@ -53,20 +64,35 @@ struct Parallel::Team {
 
   // Does items of the current loop until none is left to take.
   void Work(int thread) {
+    const size_t count = segments.size();
+    for (size_t i = 0; i < count; ++i) {
+      size_t segment = static_cast<size_t>(thread) + i;
+      if (segment >= count) segment -= count;
+      WorkOn(segment, thread);
+    }
+  }
+
+  void WorkOn(size_t segment, int thread) {
+    std::atomic<uint64_t>& ticket = segments[segment].ticket;
+    uint32_t finished = 0;
     uint64_t now = ticket.load(std::memory_order_acquire);
     for (;;) {
       const uint64_t count = items.load(std::memory_order_acquire);
       const ItemThunk run = thunk.load(std::memory_order_acquire);
       void* const with = context.load(std::memory_order_acquire);
-      if ((now & kItemMask) >= count) return;
-      if (!ticket.compare_exchange_weak(now, now + 1,
-                                        std::memory_order_acq_rel,
+      if ((now & kItemMask) >= count * (segment + 1) / segments.size()) break;
+      if (!ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel,
                                         std::memory_order_acquire))
         continue;
       run(with, static_cast<size_t>(now & kItemMask), thread);
-      done.fetch_add(1, std::memory_order_release);
+      ++finished;
       now = ticket.load(std::memory_order_acquire);
     }
+    // Once a segment: nobody but the caller waits, and for all of them. The
+    // loop cannot have ended before.
+    if (finished == 0) return;
+    done.fetch_add(finished, std::memory_order_release);
+    done.notify_one();
   }
 
   void Wake() {
@@ -91,22 +117,34 @@ struct Parallel::Team {
   }
 
   void Loop(size_t count, ItemThunk run, void* with) {
-    const uint64_t loop = (ticket.load(std::memory_order_relaxed) >> 32) + 1;
-    ticket.store(loop << 32 | kItemMask, std::memory_order_release);
+    ++loop;
+    for (Segment& segment : segments)
+      segment.ticket.store(loop << 32 | kItemMask, std::memory_order_release);
     done.store(0, std::memory_order_relaxed);
     items.store(count, std::memory_order_release);
     thunk.store(run, std::memory_order_release);
     context.store(with, std::memory_order_release);
-    ticket.store(loop << 32, std::memory_order_release);
+    for (size_t i = 0; i < segments.size(); ++i)
+      segments[i].ticket.store(loop << 32 | count * i / segments.size(),
+                               std::memory_order_release);
     Wake();
     Work(0);
-    while (done.load(std::memory_order_acquire) != count) Pause();
+    // The last items are short; a thread that was put aside with one is not
+    // back soon, and gets this processor's time if it is given up.
+    int spins = 0;
+    uint32_t finished;
+    while ((finished = done.load(std::memory_order_acquire)) != count) {
+      if (++spins < kSpins)
+        Pause();
+      else
+        done.wait(finished, std::memory_order_acquire);
+    }
   }
 };
 
 Parallel::Parallel(int threads)
     : threads_(threads > 0 ? threads : DefaultThreads()),
-      team_(std::make_unique<Team>()) {}
+      team_(std::make_unique<Team>(threads_)) {}
 Parallel::~Parallel() = default;
 Parallel::Parallel(Parallel&&) noexcept = default;
 Parallel& Parallel::operator=(Parallel&&) noexcept = default;

@@ -94,6 +94,38 @@ TEST_CASE("the repetition penalty lowers positive and negative logits once") {
   CHECK(sampler.Sample(std::vector<float>{4, 3, 1}, {}) == 0);
 }
 
+TEST_CASE("the shortcuts over all ids choose as a list of all ids does") {
+  // A list of allowed ids has no shortcut.
+  std::vector<float> logits(301);
+  std::vector<TokenId> all(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    logits[i] = std::round(40 * std::sin(static_cast<float>(i * i))) / 4;
+    all[i] = static_cast<TokenId>(i);
+  }
+  logits[7] = std::numeric_limits<float>::quiet_NaN();
+  logits[9] = -std::numeric_limits<float>::infinity();
+  for (const float penalty : {0.5f, 1.0f, 1.5f})
+    for (const float temperature : {0.0f, 0.3f, 2.0f})
+      for (const int top_k : {0, 5})
+        for (const float top_p : {0.5f, 1.0f})
+          for (const float min_p : {0.0f, 0.1f}) {
+            SamplerOptions options;
+            options.repetition_penalty = penalty;
+            options.temperature = temperature;
+            options.top_k = top_k;
+            options.top_p = top_p;
+            options.min_p = min_p;
+            Sampler quick(options, logits.size());
+            Sampler listed(options, logits.size());
+            for (int i = 0; i < 50; ++i) {
+              const TokenId id = quick.Sample(logits, {});
+              REQUIRE(listed.Sample(logits, all) == id);
+              quick.Observe(id);
+              listed.Observe(id);
+            }
+          }
+}
+
 TEST_CASE("the same seed gives the same tokens") {
   SamplerOptions options;
   options.temperature = 1;

@@ -74,6 +74,21 @@ TEST_CASE("short loops of changing length, one after another, lose no item") {
   CHECK(ran.load() == expected);
 }
 
+TEST_CASE("a thread that is held up leaves its other items to the rest") {
+  // Whoever takes an item of the first half is held until all of the other
+  // items have run; if it kept any to itself, this would not end.
+  const Parallel parallel(3);
+  const size_t items = 60;
+  std::atomic<size_t> ran{0};
+  std::atomic<bool> held{false};
+  parallel.For(items, [&](size_t, int) {
+    if (!held.exchange(true))
+      while (ran.load() != items - 1) sched_yield();
+    ran.fetch_add(1);
+  });
+  CHECK(ran.load() == items);
+}
+
 TEST_CASE("zero threads means the usable physical cores, and heeds affinity") {
   cpu_set_t before;
   REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
