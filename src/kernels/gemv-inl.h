@@ -33,6 +33,12 @@ HWY_INLINE void PrefetchRange(const uint8_t* p) {
   for (size_t i = 0; i < kLines; ++i) hwy::Prefetch(p + i * kBytes / kLines);
 }
 
+// How far ahead of the first row that is read rows of small blocks are asked
+// for, at least: two rows of a small model would come too late. Zen 4, rows of
+// 952 and 504 bytes, 2 threads, share of plain reading's rate: q8_0 79-82 %
+// with four rows, 90-94 % with two and this; q4_0 85-92 % and 95-99 %.
+inline constexpr size_t kPrefetchLead = 4096;
+
 // ---- Float activations ----------------------------------------------------
 
 // y[r] = Σ w[r][i] x[i] for kRows rows of T, stride bytes apart.
@@ -205,7 +211,8 @@ HWY_INLINE void SmallBlockRows(const uint8_t* w, size_t stride, size_t blocks,
   VF sum[kRows];
   HWY_UNROLL(8)
   for (size_t r = 0; r < kRows; ++r) sum[r] = hn::Zero(d);
-  const uint8_t* next = w + kRows * stride;
+  const uint8_t* next =
+      w + (kRows * stride > kPrefetchLead ? kRows * stride : kPrefetchLead);
   for (size_t b = 0; b < blocks; ++b) {
     PrefetchRange<kRows * F::kBytes>(next);
     next += kRows * F::kBytes;

@@ -12,20 +12,22 @@ HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 
-// Kernel::Run<kRows> over rows [first, last), four at a time.
+// Kernel::Run<kRows> over rows [first, last), Kernel::kRows at a time.
 template <class Kernel, class X>
 HWY_INLINE void ForRows(const void* w, size_t row_bytes, size_t k, size_t first,
                         size_t last, const X* x, float* y) {
   const auto* bytes = static_cast<const uint8_t*>(w);
   size_t r = first;
-  for (; r + 4 <= last; r += 4)
-    Kernel::template Run<4>(bytes + r * row_bytes, row_bytes, k, x, y + r);
+  for (; r + Kernel::kRows <= last; r += Kernel::kRows)
+    Kernel::template Run<Kernel::kRows>(bytes + r * row_bytes, row_bytes, k, x,
+                                        y + r);
   for (; r < last; ++r)
     Kernel::template Run<1>(bytes + r * row_bytes, row_bytes, k, x, y + r);
 }
 
 template <class T>
 struct FloatKernel {
+  static constexpr size_t kRows = 4;
   template <size_t kRows>
   static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
                              const float* x, float* y) {
@@ -35,6 +37,7 @@ struct FloatKernel {
 
 template <class F>
 struct BlockFloatKernel {
+  static constexpr size_t kRows = 4;
   template <size_t kRows>
   static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
                              const float* x, float* y) {
@@ -44,6 +47,9 @@ struct BlockFloatKernel {
 
 template <class F>
 struct QuantizedKernel {
+  // Two streams and the one that is prefetched come nearest to what the memory
+  // delivers (see kPrefetchLead); more only help from the caches.
+  static constexpr size_t kRows = F::kElements == kBlock ? 2 : 4;
   template <size_t kRows>
   static HWY_INLINE void Run(const uint8_t* w, size_t stride, size_t k,
                              const BlockActivation* x, float* y) {
