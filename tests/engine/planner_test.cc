@@ -1,6 +1,7 @@
 // Plans under a cap: what is chosen, and what is said when nothing fits.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -51,6 +52,18 @@ TEST_CASE("without a cap everything is kept in sixteen bits") {
   for (const PlannedSchedule& way : report.candidates)
     if (way.schedule != Schedule::kStreaming)
       CHECK(way.plan.TotalBytes() <= report.Chosen().plan.TotalBytes());
+}
+
+TEST_CASE("the plan counts what a sampler of a large vocabulary holds") {
+  TinyShape shape;
+  shape.vocab = 50000;
+  const TinyModel model(shape, 60);
+  const MemoryPlan plan = PlanFor(model, Wanted(100, "full", 0)).Chosen().plan;
+  const auto part = std::ranges::find(plan.parts, "sampler", &MemoryPart::name);
+  REQUIRE(part != plan.parts.end());
+  CHECK(part->prefill == 0);
+  // A logit and an id each.
+  CHECK(part->decode == 50000 * (sizeof(float) + sizeof(TokenId)));
 }
 
 TEST_CASE("a tighter cap never keeps more, and a taken plan fits it") {
