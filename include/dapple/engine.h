@@ -31,7 +31,9 @@ enum class Compute {
 
 struct EngineOptions {
   std::string model_path;
-  int threads = 0;  // 0: one per physical core
+  int threads = 0;  // 0: one per physical core, of the big ones
+  // Keeps each thread, the caller's too, on a core of its own.
+  bool pin_threads = false;
   Compute compute = Compute::kDefault;
   // Prefill GEMM: "auto", "onednn", "highway" or "int8". --compute f32 has its
   // own.

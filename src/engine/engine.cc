@@ -172,7 +172,7 @@ Result<std::unique_ptr<Engine>> OpenEngine(const EngineOptions& options) {
     return InvalidArgument("threads must be between 1 and 1024");
   DAPPLE_ASSIGN_OR_RETURN(const GemmBackend backend, ParseBackend(options));
   DAPPLE_ASSIGN_OR_RETURN(GgufFile file, GgufFile::Open(options.model_path));
-  LoadedModel model(std::move(file), options.threads);
+  LoadedModel model(std::move(file), options.threads, options.pin_threads);
   DAPPLE_ASSIGN_OR_RETURN(model.config, ModelConfig::FromGguf(model.file));
   DAPPLE_ASSIGN_OR_RETURN(model.weights,
                           ModelWeights::FromGguf(model.file, model.config));

@@ -23,8 +23,8 @@ namespace dapple {
 
 // What an engine lends its sessions; outlives them.
 struct LoadedModel {
-  LoadedModel(GgufFile opened, int threads)
-      : file(std::move(opened)), parallel(threads) {}
+  LoadedModel(GgufFile opened, int threads, bool pin)
+      : file(std::move(opened)), parallel(threads, pin) {}
 
   GgufFile file;
   Parallel parallel;

@@ -19,28 +19,40 @@ int ReadInt(const std::string& path, int fallback) {
 
 }  // namespace
 
-int UsablePhysicalCores() {
+std::vector<int> UsableCores() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
-  std::map<std::pair<int, int>, int> cores;  // (package, core) -> capacity
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return {0};
+  struct Core {
+    int cpu;  // the first of its siblings
+    int capacity;
+  };
+  std::map<std::pair<int, int>, Core> cores;  // by (package, core)
+  int largest = 0;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
     if (!CPU_ISSET(cpu, &allowed)) continue;
     const std::string base =
         "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/";
     // The kernel reports a capacity only where cores differ.
+    const Core core{cpu, ReadInt(base + "cpu_capacity", 1024)};
     cores.try_emplace({ReadInt(base + "topology/physical_package_id", 0),
                        ReadInt(base + "topology/core_id", cpu)},
-                      ReadInt(base + "cpu_capacity", 1024));
+                      core);
+    largest = std::max(largest, core.capacity);
   }
-  int largest = 0;
-  for (const auto& [core, capacity] : cores)
-    largest = std::max(largest, capacity);
-  // The little cores of big.LITTLE would only be waited for.
-  const auto big = std::count_if(
-      cores.begin(), cores.end(),
-      [&](const auto& core) { return core.second >= largest / 2; });
-  return std::max<int>(1, static_cast<int>(big));
+  std::vector<int> cpus;
+  for (const auto& [place, core] : cores)
+    if (core.capacity >= largest / 2) cpus.push_back(core.cpu);
+  return cpus.empty() ? std::vector<int>{0} : cpus;
+}
+
+int UsablePhysicalCores() { return static_cast<int>(UsableCores().size()); }
+
+bool PinThread(int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<size_t>(cpu), &one);
+  return sched_setaffinity(0, sizeof(one), &one) == 0;
 }
 
 std::string CpuModelName() {

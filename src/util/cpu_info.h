@@ -3,12 +3,19 @@
 #define DAPPLE_UTIL_CPU_INFO_H_
 
 #include <string>
+#include <vector>
 
 namespace dapple {
 
-// Physical cores in this process's affinity mask (SMT siblings counted once);
-// at least 1. Reads /sys/devices/system/cpu/cpu*/topology.
-int UsablePhysicalCores();
+// A processor number of each physical core in this process's affinity mask (SMT
+// siblings counted once); at least one. Cores with less than half of the
+// largest capacity, the little ones of big.LITTLE, are left out: they would
+// only be waited for. Reads /sys/devices/system/cpu/cpu*.
+std::vector<int> UsableCores();
+int UsablePhysicalCores();  // how many
+
+// Keeps the calling thread on one processor. Whether the system did.
+bool PinThread(int cpu);
 
 // "AMD EPYC" and the like from /proc/cpuinfo; "unknown processor" otherwise.
 std::string CpuModelName();

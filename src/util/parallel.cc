@@ -61,6 +61,8 @@ struct Parallel::Team {
   alignas(64) std::atomic<int> signal{0};
   std::atomic<bool> open{false};  // inside of a region
   bool in_region = false;         // the same, for the calling thread
+  std::vector<int> cpus;          // [threads] to be pinned to, or empty
+  bool pinned = false;
 
   // Does items of the current loop until none is left to take.
   void Work(int thread) {
@@ -142,20 +144,31 @@ struct Parallel::Team {
   }
 };
 
-Parallel::Parallel(int threads)
+Parallel::Parallel(int threads, bool pin)
     : threads_(threads > 0 ? threads : DefaultThreads()),
-      team_(std::make_unique<Team>(threads_)) {}
+      team_(std::make_unique<Team>(threads_)) {
+  if (!pin) return;
+  const std::vector<int> cores = UsableCores();
+  for (size_t thread = 0; thread < team_->segments.size(); ++thread)
+    team_->cpus.push_back(cores[thread % cores.size()]);
+}
 Parallel::~Parallel() = default;
 Parallel::Parallel(Parallel&&) noexcept = default;
 Parallel& Parallel::operator=(Parallel&&) noexcept = default;
 
 void Parallel::RunRegion(BodyThunk thunk, void* context) const {
-  if (threads_ == 1 || team_->in_region) return thunk(context);
+  if (team_->in_region) return thunk(context);
+  const bool pin = !team_->cpus.empty() && !team_->pinned;
+  if (pin) PinThread(team_->cpus[0]);
+  // The runtime keeps its threads: once is enough.
+  team_->pinned = true;
+  if (threads_ == 1) return thunk(context);
   team_->in_region = true;
   team_->open.store(true, std::memory_order_release);
 #pragma omp parallel num_threads(threads_)
   {
     const int thread = omp_get_thread_num();
+    if (pin && thread != 0) PinThread(team_->cpus[static_cast<size_t>(thread)]);
     if (thread == 0) {
       thunk(context);
       team_->open.store(false, std::memory_order_release);

@@ -1,11 +1,12 @@
 // Parallel: the only place where threads (OpenMP) are used.
 //
 // Invariants: a result never depends on how many threads ran it, because an
-// item is computed wholly by one thread. Items are handed out dynamically, and
-// a loop ends when its *items* are done, not when every thread has come by: a
-// thread that the system has put aside costs nothing unless it holds an item.
-// (An OpenMP barrier waits for all threads: with two threads on a machine busy
-// with compilers, decoding at 10 k tokens ran at 3 tokens/s that way, 32 now.)
+// item is computed wholly by one thread. Each thread begins with its own run of
+// consecutive items, then takes what others have not come to, and a loop ends
+// when its *items* are done, not when every thread has come by: a thread that
+// the system has put aside costs nothing unless it holds an item. (An OpenMP
+// barrier waits for all threads: with two threads on a machine busy with
+// compilers, decoding at 10 k tokens ran at 3 tokens/s that way, 32 now.)
 //
 // Owns a few hundred bytes; the OpenMP runtime owns the team's stacks.
 #ifndef DAPPLE_UTIL_PARALLEL_H_
@@ -19,8 +20,10 @@ namespace dapple {
 
 class Parallel {
  public:
-  // threads >= 1. 0 means one per physical core this process may use.
-  explicit Parallel(int threads = 0);
+  // threads >= 1. 0 means one per physical core this process may use; the big
+  // ones where cores differ. `pin`: each thread, the caller's too, stays on a
+  // core of its own from its first region on.
+  explicit Parallel(int threads = 0, bool pin = false);
   ~Parallel();
   Parallel(Parallel&&) noexcept;
   Parallel& operator=(Parallel&&) noexcept;

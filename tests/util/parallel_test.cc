@@ -89,6 +89,30 @@ TEST_CASE("a thread that is held up leaves its other items to the rest") {
   CHECK(ran.load() == items);
 }
 
+TEST_CASE("a pinned team runs each thread on a core of its own") {
+  cpu_set_t before;
+  REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+  const std::vector<int> cores = UsableCores();
+  const int threads = static_cast<int>(cores.size());
+  std::atomic<int> strangers{0};
+  const Parallel parallel(threads, /*pin=*/true);
+  parallel.For(100, [&](size_t, int thread) {
+    if (sched_getcpu() != cores[static_cast<size_t>(thread)])
+      strangers.fetch_add(1);
+  });
+  CHECK(strangers.load() == 0);
+  // The runtime lends these threads to later teams: let them go again.
+  std::vector<std::atomic<int>> freed(cores.size());
+  parallel.For(cores.size(), [&](size_t, int thread) {
+    sched_setaffinity(0, sizeof(before), &before);
+    freed[static_cast<size_t>(thread)].store(1);
+    // Nobody does two of these items.
+    for (const auto& other : freed)
+      while (other.load() == 0) sched_yield();
+  });
+  CHECK(parallel.threads() == threads);
+}
+
 TEST_CASE("zero threads means the usable physical cores, and heeds affinity") {
   cpu_set_t before;
   REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);

@@ -18,6 +18,7 @@ void ModelOptions::AddTo(CLI::App& command) {
                   "threads (default: one per physical core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
+  command.add_flag("--pin", pin, "keep each thread on a core of its own");
   command
       .add_option("--compute", compute,
                   "default, or f32 for the slow float reference path")
@@ -41,6 +42,7 @@ Result<EngineOptions> ModelOptions::Resolve() const {
     return InvalidArgument(
         "no model: the embedded one was not found, name one with -m FILE");
   options.threads = threads;
+  options.pin_threads = pin;
   options.compute = compute == "f32" ? Compute::kF32 : Compute::kDefault;
   options.gemm = gemm;
   options.tile_rows = tile_rows;

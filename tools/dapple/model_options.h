@@ -15,6 +15,7 @@ namespace dapple::tool {
 struct ModelOptions {
   std::string model;
   int threads = 0;
+  bool pin = false;
   std::string compute = "default";
   std::string gemm = "auto";
   size_t tile_rows = 0;
