@@ -1,7 +1,7 @@
 // What a model answers and what DapQ keeps, as numbers that two builds can be
 // compared by: the same program runs here and in emulation.
 //
-//   answer MODEL.gguf TEXT PROMPT_TOKENS KEEP NEW_TOKENS
+//   answer MODEL.gguf TEXT PROMPT_TOKENS KEEP NEW_TOKENS [f32]
 //
 // Prints "ids" and the greedy continuation of TEXT's first PROMPT_TOKENS
 // tokens (0: TEXT as a chat turn, whole), up to the model's end of a turn, and
@@ -28,6 +28,7 @@ Status Run(char** argv) {
   EngineOptions engine_options;
   engine_options.model_path = argv[1];
   engine_options.threads = 1;
+  if (argv[6] != nullptr) engine_options.compute = Compute::kF32;
   DAPPLE_ASSIGN_OR_RETURN(const auto engine, Engine::Open(engine_options));
   std::ifstream file(argv[2], std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
@@ -81,9 +82,10 @@ Status Run(char** argv) {
 }  // namespace dapple
 
 int main(int argc, char** argv) {
-  if (argc != 6) {
-    std::fprintf(stderr,
-                 "usage: answer MODEL TEXT PROMPT_TOKENS KEEP NEW_TOKENS\n");
+  if (argc != 6 && argc != 7) {
+    std::fprintf(
+        stderr,
+        "usage: answer MODEL TEXT PROMPT_TOKENS KEEP NEW_TOKENS [f32]\n");
     return 2;
   }
   const dapple::Status status = dapple::Run(argv);
