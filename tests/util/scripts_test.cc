@@ -227,5 +227,58 @@ TEST_CASE("the scripts explain themselves and refuse unknown options") {
   CHECK(missing.output.find("/nowhere/at/all") != std::string::npos);
 }
 
+// Stand-ins for the three programs of bench/peers/compare.
+std::string FakeProgram(const TemporaryFolder& folder, const std::string& name,
+                        const std::string& body) {
+  const std::string path = folder.Write(name, "#!/bin/sh\n" + body);
+  fs::permissions(path, fs::perms::owner_all);
+  return path;
+}
+
+TEST_CASE("the comparison takes ratios within a round, and goes on") {
+  if (Shell("python3 --version").code != 0) {
+    MESSAGE("no python3: not run");
+    return;
+  }
+  const TemporaryFolder folder;
+  const std::string model = folder.Write("model.gguf", "");
+  const std::string results = folder.Write("results.jsonl", "");
+  const std::string tables = folder.Write("tables.json", "");
+  const std::string calls = folder.Write("calls", "");
+  // Faster each time it is called: 100, 200, … tokens a second.
+  const std::string dapple = FakeProgram(
+      folder, "dapple",
+      "echo x >>" + Quoted(calls) + "\nn=$(($(wc -l <" + Quoted(calls) +
+          ") * 100))\necho '{\"pp\": [{\"policy\": \"full\", "
+          "\"tokens_per_s\": '$n'}], \"tg\": []}'\n");
+  const std::string peer = FakeProgram(
+      folder, "llama-bench", "echo 'noise'; echo '[{\"avg_ts\": 50.0}]'\n");
+  const std::string broken =
+      FakeProgram(folder, "ik-bench", "echo 'no such model' >&2; exit 3\n");
+  const std::string command =
+      "python3 " +
+      Quoted(
+          (fs::path(std::getenv("DAPPLE_SOURCE_ROOT")) / "bench/peers/compare")
+              .string()) +
+      " -m " + Quoted(model) + " --dapple " + Quoted(dapple) +
+      " --llama-bench " + Quoted(peer) + " --ik-bench " + Quoted(broken) +
+      " --pp 512 --tg 0 -o " + Quoted(results) + " --json " + Quoted(tables);
+  const Ran ran = Shell(command + " --rounds 2");
+  CAPTURE(ran.output);
+  CHECK(ran.code == 0);
+  CHECK(ran.output.find("ik_llama.cpp: exit code 3: no such model") !=
+        std::string::npos);
+  CHECK(ran.output.find("| pp512 | 150.0 (100.0–200.0) | 50.0 (50.0–50.0) | – "
+                        "| 3.00 (2.00–4.00) | – |") != std::string::npos);
+  // A third round: the first two are not run again.
+  const Ran more = Shell(command + " --rounds 3");
+  CAPTURE(more.output);
+  CHECK(more.code == 0);
+  CHECK(Contents(calls) == "x\nx\nx\n");
+  CHECK(more.output.find("200.0 (100.0–300.0)") != std::string::npos);
+  CHECK(Contents(tables).find("\"dapple / llama.cpp\"") != std::string::npos);
+  CHECK(Shell(command + " --llama-batched /nonexistent/x").code == 1);
+}
+
 }  // namespace
 }  // namespace dapple
