@@ -20,6 +20,7 @@
 #include "dapple/memory_plan.h"
 #include "dapple/status.h"
 #include "dapple/tokenizer.h"
+#include "dapple/trace.h"
 
 namespace dapple {
 
@@ -68,6 +69,8 @@ struct SessionOptions {
   bool beyond_context = false;
   // Prefill reports logits of every row from some row on (PrefillHooks).
   bool row_logits = false;
+  // Records where time goes; may be null, outlives the session.
+  Trace* trace = nullptr;
 };
 
 struct PrefillProgress {
@@ -92,6 +95,17 @@ struct PrefillHooks {
                      std::span<const float> scores,
                      std::span<const uint32_t> kept)>
       on_scores;
+};
+
+// What a run must at least compute and read: for rooflines.
+struct ModelWork {
+  // Operations of prefill, a multiply and an add being two: of the layers'
+  // matrices, as far as they are computed (of the last layer's rows only the
+  // keys and values, but for the prompt's end), and of attention.
+  double linear_ops = 0;
+  double attention_ops = 0;
+  // Bytes of weights that one decoded token reads: all layers and the head.
+  uint64_t token_weight_bytes = 0;
 };
 
 class Session {
@@ -130,6 +144,11 @@ class Engine {
   virtual size_t vocab() const = 0;
   virtual int threads() const = 0;
   virtual std::string gemm_backend() const = 0;
+  // Of a prompt of that many tokens, without eviction.
+  virtual ModelWork Work(size_t prompt_tokens) const {
+    (void)prompt_tokens;
+    return {};
+  }
 
   // Every way to run a session of these options, and which one is taken;
   // reserves nothing. kDoesNotFit when the prompt exceeds the trained context

@@ -91,6 +91,34 @@ class EngineImpl : public Engine {
     return std::string(Gemm::BackendName(backend_));
   }
 
+  ModelWork Work(size_t prompt_tokens) const override {
+    const ModelConfig& c = model_.config;
+    const auto n = static_cast<double>(prompt_tokens);
+    const auto elements = [](const WeightMatrix& w) {
+      return static_cast<double>(w.n) * static_cast<double>(w.k);
+    };
+    ModelWork work;
+    for (size_t layer = 0; layer < c.layers; ++layer) {
+      const LayerWeights& w = model_.weights.layers[layer];
+      const bool last = layer + 1 == c.layers;
+      for (const WeightMatrix* matrix : w.Matrices()) {
+        const bool every_row = !last || matrix == &w.key || matrix == &w.value;
+        work.linear_ops += 2 * elements(*matrix) * (every_row ? n : 1);
+        work.token_weight_bytes += PagesOf(*matrix).size();
+      }
+      // Row i sees i + 1 keys, or its window.
+      const size_t window = c.WindowOf(layer);
+      const double w_rows =
+          window == 0 ? n : std::min(n, static_cast<double>(window));
+      const double keys = w_rows * (w_rows + 1) / 2 + (n - w_rows) * w_rows;
+      // Two products of 2 × head_dim operations a key.
+      work.attention_ops +=
+          4 * static_cast<double>(c.query_width()) * (last ? w_rows : keys);
+    }
+    work.token_weight_bytes += PagesOf(model_.weights.head).size();
+    return work;
+  }
+
   Result<PlanReport> Plan(const SessionOptions& options) const override {
     return OrOutOfMemory([&]() -> Result<PlanReport> {
       DAPPLE_ASSIGN_OR_RETURN(const auto gemm, MakeGemm(options));

@@ -201,6 +201,8 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
   scoring.raw = scoring.raw.first(length);
   scoring.weighted = scoring.weighted.first(length);
   scoring.work = scoring.work.first(length);
+  TraceSpan span(options_.trace, nullptr, static_cast<int>(layer), length,
+                 thread);
   const HeadView view = ViewOf(pass, layer, head, scoring);
   // Keys that a sliding window hides from every new token are no candidates.
   const size_t first_seen = config.FirstSeen(layer, length);
@@ -228,10 +230,14 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
                         scored->options.policy == options.policy &&
                         scored->options.recent == options.recent &&
                         scored->options.seed == options.seed;
-      if (!same) policy.Score(view, scoring.raw);
+      if (!same) {
+        span.Next("score");
+        policy.Score(view, scoring.raw);
+      }
       scored = &variant;
     }
     const std::span<uint32_t> kept = scoring.kept.first(budget);
+    span.Next("select");
     if (choose)
       ChooseKept(pass, layer, head, first_seen, variant, scoring, kept);
     else
@@ -247,7 +253,9 @@ void SessionImpl::KeepHead(const Pass& pass, size_t layer, size_t head,
     else if (coverage >= 0)
       coverage += static_cast<float>(
           part * (choose ? Coverage(scoring.raw, kept) : 1.0));
+    span.Next("compaction");
     CopyKept(pass, layer, head, kept, &variants_[v], scoring.row);
+    span.Next(nullptr);
     if (!hooks.on_scores) continue;
     const AllowAllocation callback;
     hooks.on_scores(v, layer, head,

@@ -124,6 +124,7 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   prompt_length_ = prompt.size();
   std::fill(coverage_.begin(), coverage_.end(), 0.0f);
   Status status;
+  const TraceSpan span(options_.trace, "prefill", -1, prompt.size());
   const NoAllocation promise(&Gemm::InsideLibrary);
   model_.parallel.Region([&] {
     const size_t length = prompt_length_;
@@ -174,6 +175,8 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
   const size_t d = model_.config.width;
   const size_t kept = kept_before_;
   const bool last = layer + 1 == model_.config.layers;
+  TraceSpan span(options_.trace, layer == 0 ? "embed" : "load residual",
+                 static_cast<int>(layer), rows);
   if (layer == 0) {
     model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
       const size_t end = std::min(rows, (item + 1) * kRowsPerItem);
@@ -189,6 +192,7 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
   } else {
     DAPPLE_RETURN_IF_ERROR(LoadResidual(first, rows));
   }
+  span.Next(nullptr);
   DecoderLayer::Tile tile;
   tile.slot = kept + first;
   tile.rows = rows;
@@ -199,6 +203,7 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
   layer_.Prefill(model_.weights.layers[layer], packed, *gemm_, tile,
                  shape_.staged() ? staging_.Runs(0) : variants_[0].Runs(layer),
                  probe, space_.layer);
+  span.Next(last ? "last rows" : "store residual");
   if (!last) return StoreResidual(first, rows);
   if (!pass.last || first >= pass.tokens) return Status::Ok();
   const size_t prompt_rows = std::min(rows, pass.tokens - first);
@@ -220,14 +225,17 @@ Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
   for (size_t layer = 0; layer < layers; ++layer) {
     const LayerWeights& weights = model_.weights.layers[layer];
     if (layer + 1 < layers) ReadAhead(model_.weights.layers[layer + 1]);
+    TraceSpan span(options_.trace, "repack", static_cast<int>(layer));
     const PackedLayer packed =
         layer_.Pack(weights, *gemm_, space_.packed, release);
+    span.Next("stage");
     // Every head of a layer keeps as many.
     kept_before_ = pass.begin == 0 ? 0 : variants_[0].Count(layer, 0);
     const ProbeCapture probe = CaptureFor(pass);
     if (!probe.column_sums.empty())
       std::fill(probe.column_sums.begin(), probe.column_sums.end(), 0.0f);
     if (pass.begin != 0) StageKept(layer);
+    span.Next(nullptr);
     for (size_t first = 0; first < total; first += shape_.tile_rows) {
       if (Stopped(hooks)) {
         const AllowAllocation failing;
@@ -241,6 +249,7 @@ Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
       const AllowAllocation callback;
       hooks.progress(*progress);
     }
+    span.Next("keep");
     KeepLayer(pass, layer, hooks);
     if (release) ReleasePages(PagesOf(weights.output));
   }

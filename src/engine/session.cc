@@ -24,7 +24,7 @@ SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
       planned_(std::move(planned)),
       layer_(model.config,
              model.ropes->For(options.prompt_tokens + options.max_new_tokens),
-             model.parallel, shape.staging_type, shape.exact),
+             model.parallel, shape.staging_type, shape.exact, options.trace),
       coverage_(eviction_->variants.size() * model.config.layers *
                 model.config.kv_heads),
       probe_(options.probe_ids) {
@@ -110,6 +110,7 @@ void ReadAhead(const LayerWeights& layer) {
 }
 
 void SessionImpl::ComputeLogits(bool release) {
+  const TraceSpan span(options_.trace, "head", -1, 1);
   const LayerScratch& s = space_.layer;
   kernels::RmsNorm(s.x.data(), model_.weights.output_norm,
                    model_.config.norm_epsilon, 1, model_.config.width,
@@ -155,6 +156,7 @@ Status SessionImpl::Append(TokenId id) {
 }
 
 void SessionImpl::AppendLayers(TokenId id) {
+  const TraceSpan span(options_.trace, "token", -1, 1);
   EmbedRow(id, space_.layer.x.data());
   const size_t slots = eviction_->generation_slots;
   DecoderLayer::DecodeStep step;

@@ -218,11 +218,14 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   const size_t from =
       tile.needed <= first ? 0 : std::min(tile.needed - first, rows);
   const size_t wanted = rows - from;
+  TraceSpan span(trace_, "norm", static_cast<int>(weights.index), rows);
   norm(weights.attention_norm, 0);
+  span.Next("qkv");
   multiply(weights.key, packed.key, s.a.data(), rows, s.k.data());
   multiply(weights.value, packed.value, s.a.data(), rows, s.v.data());
   if (wanted != 0)
     multiply(weights.query, packed.query, &s.a[from * d], wanted, s.b.data());
+  span.Next("rope");
   // Rows of the prompt, then pseudo tokens, whose positions may jump.
   const size_t plain =
       tile.pseudo_slot <= first ? 0 : std::min(rows, tile.pseudo_slot - first);
@@ -240,27 +243,38 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
       for (size_t r = row; r < row + count; ++r)
         kernels::Add(weights.value_bias, kv_width, &s.v[r * kv_width]);
   });
+  span.Next("store kv");
   StoreKv(kv, first, rows, s);
   if (wanted == 0) return;
+  span.Next("rope");
 
   ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
     FinishHeads(&s.b[row * q_width], count, config_.heads, weights.query_bias,
                 weights.query_norm, rope != nullptr,
                 &s.cos[(from + row) * half], &s.sin[(from + row) * half]);
   });
+  span.Next("capture probe");
   CaptureProbe(attention, probe, kv, first + from, wanted, s.b.data());
+  span.Next("attention");
   AttendTile(attention, kv, s.b.data(), first + from, wanted, s, s.a.data());
+  span.Next("output");
   multiply(weights.output, packed.output, s.a.data(), wanted, s.b.data());
+  span.Next("add");
   add_to_x(s.b.data(), weights.attention_post_norm, from);
 
+  span.Next("norm");
   norm(weights.ffn_norm, from);
+  span.Next("gate up");
   multiply(weights.gate, packed.gate, &s.a[from * d], wanted, s.gate.data());
   multiply(weights.up, packed.up, &s.a[from * d], wanted, s.up.data());
+  span.Next("activation");
   ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
     GateUp(&s.gate[row * ffn], &s.up[row * ffn], count * ffn,
            &s.gate[row * ffn]);
   });
+  span.Next("down");
   multiply(weights.down, packed.down, s.gate.data(), wanted, s.b.data());
+  span.Next("add");
   add_to_x(s.b.data(), weights.ffn_post_norm, from);
 }
 
@@ -312,12 +326,15 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
                           const LayerScratch& s) const {
   const size_t d = config_.width;
 
+  TraceSpan span(trace_, "norm", static_cast<int>(layer), 1);
   kernels::RmsNorm(s.x.data(), weights.attention_norm, config_.norm_epsilon, 1,
                    d, s.a.data());
+  span.Next("qkv");
   const MatVecOutput qkv[] = {{&weights.query, s.b.data()},
                               {&weights.key, s.k.data()},
                               {&weights.value, s.v.data()}};
   MatVec(qkv, s.a.data(), exact_, s.activations, parallel_);
+  span.Next("rope");
   const RopeTable* rope = RopeOf(layer);
   kernels::AttentionParams attention = config_.AttentionOf(layer);
   // Slots of a ring that has gone round are not in the order of positions:
@@ -330,19 +347,26 @@ void DecoderLayer::Decode(const LayerWeights& weights, const DecodeStep& step,
               weights.key_norm, rope != nullptr, s.cos.data(), s.sin.data());
   if (weights.value_bias != nullptr)
     kernels::Add(weights.value_bias, config_.kv_width(), s.v.data());
+  span.Next("attention");
   AttendToken(attention, step, layer, slots, s);
+  span.Next("output");
   const MatVecOutput output[] = {{&weights.output, s.b.data()}};
   MatVec(output, s.a.data(), exact_, s.activations, parallel_);
+  span.Next("norm");
   AddToResidual(s.b.data(), weights.attention_post_norm, 1, s.x.data());
 
   kernels::RmsNorm(s.x.data(), weights.ffn_norm, config_.norm_epsilon, 1, d,
                    s.a.data());
+  span.Next("gate up");
   const MatVecOutput gate_up[] = {{&weights.gate, s.gate.data()},
                                   {&weights.up, s.up.data()}};
   MatVec(gate_up, s.a.data(), exact_, s.activations, parallel_);
+  span.Next("activation");
   GateUp(s.gate.data(), s.up.data(), config_.ffn_width, s.gate.data());
+  span.Next("down");
   const MatVecOutput down[] = {{&weights.down, s.b.data()}};
   MatVec(down, s.gate.data(), exact_, s.activations, parallel_);
+  span.Next("add");
   AddToResidual(s.b.data(), weights.ffn_post_norm, 1, s.x.data());
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 
+#include "dapple/trace.h"
 #include "gemm/gemm.h"
 #include "kernels/gemv.h"
 #include "kv/kv_slots.h"
@@ -64,12 +65,14 @@ struct PackedLayer {
 class DecoderLayer {
  public:
   DecoderLayer(const ModelConfig& config, const LayerRopes& ropes,
-               const Parallel& parallel, KvType staging_type, bool exact)
+               const Parallel& parallel, KvType staging_type, bool exact,
+               Trace* trace = nullptr)
       : config_(config),
         ropes_(ropes),
         parallel_(parallel),
         staging_type_(staging_type),
-        exact_(exact) {}
+        exact_(exact),
+        trace_(trace) {}
 
   // Bytes that Pack needs for any layer.
   static size_t PackedBytes(const ModelConfig& config, const Gemm& gemm);
@@ -145,6 +148,7 @@ class DecoderLayer {
   const Parallel& parallel_;
   KvType staging_type_;  // of Prefill's runs
   bool exact_;           // float activations everywhere (Compute::kF32)
+  Trace* trace_;         // may be null
 };
 
 }  // namespace dapple

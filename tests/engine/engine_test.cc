@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "allocation_counter.h"
 #include "tiny_model.h"
@@ -185,6 +187,70 @@ TEST_CASE("nothing is allocated during prefill and decode") {
       if (AllocationCounter::Works()) CHECK(allocations == 0);
     }
   }
+}
+
+TEST_CASE("a trace names the phases of prefill and decode, changes nothing") {
+  const TinyModel model(TinyShape{}, 29);
+  const auto ids = RandomIds(300, 300, 12);
+  const auto engine = OpenTiny(model, Compute::kDefault);
+  SessionOptions options;
+  options.prompt_tokens = 300;
+  options.max_new_tokens = 2;
+  EvictionOptions keep;
+  keep.policy = "dapq";
+  keep.keep = *KeepBudget::Parse("40");
+  options.eviction = {keep};
+  std::vector<float> logits[2];
+  Trace trace;
+  for (const bool traced : {false, true}) {
+    options.trace = traced ? &trace : nullptr;
+    const auto session = engine->NewSession(options);
+    REQUIRE(session.ok());
+    AllocationCounter counter;
+    const Status prefilled = (*session)->Prefill(ids, {});
+    const Status appended = (*session)->Append(5);
+    const size_t allocations = counter.Stop();
+    REQUIRE(prefilled.ok());
+    REQUIRE(appended.ok());
+    if (AllocationCounter::Works()) CHECK(allocations == 0);
+    logits[traced].assign((*session)->logits().begin(),
+                          (*session)->logits().end());
+  }
+  CHECK(logits[0] == logits[1]);
+  CHECK(trace.overwritten() == 0);
+  std::map<std::string, size_t> seen;
+  uint64_t phases = 0, whole = 0;
+  for (const Trace::Span& span : trace.Spans()) {
+    const std::string name = span.name;
+    ++seen[name];
+    if (name == "prefill" || name == "token")
+      whole += span.end_ns - span.begin_ns;
+    else if (span.thread == 0 && name != "score" && name != "select" &&
+             name != "compaction")
+      phases += span.end_ns - span.begin_ns;
+  }
+  for (const char* name :
+       {"prefill", "token", "repack", "qkv", "rope", "attention", "output",
+        "gate up", "down", "score", "select", "compaction", "keep", "head"}) {
+    CAPTURE(name);
+    CHECK(seen[name] > 0);
+  }
+  CHECK(seen["repack"] == 3);      // layers
+  CHECK(seen["compaction"] == 6);  // layers × heads
+  CHECK(phases <= whole);
+}
+
+TEST_CASE("work counts the operations of a llama by hand") {
+  const TinyModel model(TinyShape{}, 3);
+  const auto engine = OpenTiny(model, Compute::kDefault);
+  const ModelWork work = engine->Work(10);
+  // q, k, v, o; gate, up, down of width 64, 32 wide keys and values, ffn 96.
+  const double layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64;
+  const double keys_values = 2 * 32 * 64;
+  CHECK(work.linear_ops ==
+        2 * (2 * layer * 10 + keys_values * 10 + (layer - keys_values) * 1));
+  // 64 products and 64 sums a key twice over; 55 keys, in the last layer 10.
+  CHECK(work.attention_ops == 4 * 64 * (55 + 55 + 10));
 }
 
 TEST_CASE("the arena is carved to the last byte of its plan") {

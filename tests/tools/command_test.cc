@@ -519,6 +519,96 @@ TEST_CASE("bench footprint measures runs, keeps them, and goes on") {
   CHECK(ReadAll(out + "/runs.jsonl") == log);
 }
 
+// Every figure lies within its own spread.
+void CheckSpread(const nlohmann::json& spread, const char* middle) {
+  const auto value = spread[middle].get<double>();
+  CHECK(value > 0);
+  CHECK(spread["min"].get<double>() <= value);
+  CHECK(value <= spread["max"].get<double>());
+}
+
+TEST_CASE("bench limits prints each peak with its spread") {
+  const Folder folder;
+  const Outcome ran =
+      Dapple(folder, "bench limits --json --repeat 2 --seconds 0.002 -t 2");
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  const auto json = nlohmann::json::parse(ran.out);
+  CHECK(json["threads"] == 2);
+  for (const char* key :
+       {"int8_gops", "bf16_gflops", "f32_gflops", "read_gb_per_s"}) {
+    CAPTURE(key);
+    if (json[key].is_null()) {  // no bf16 in hardware
+      CHECK(std::string(key) == "bf16_gflops");
+      continue;
+    }
+    CheckSpread(json[key]["one"], "median");
+    CheckSpread(json[key]["all"], "median");
+  }
+  CHECK(json["caches"].is_array());
+  const Outcome csv =
+      Dapple(folder, "bench limits --csv --repeat 1 --seconds 0.002 -t 1");
+  CHECK(csv.code == 0);
+  CHECK(csv.out.find("limit,unit,threads,median,min,max\nint8 dot,GOPS,1,") ==
+        0);
+}
+
+TEST_CASE("bench run measures prompts and tokens, with a policy in turn") {
+  const Folder folder;
+  const std::string trace = folder / "trace.json";
+  const Outcome ran =
+      Dapple(folder,
+             "bench run --pp 32,100 --tg 3 --depth 0,64 --repeat 2 -t 2 --json "
+             "--policy dapq --keep 16 --trace " +
+                 trace);
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  const auto json = nlohmann::json::parse(ran.out);
+  REQUIRE(json["pp"].size() == 4);  // two lengths, all and 16 kept
+  REQUIRE(json["tg"].size() == 3);  // nothing to evict at depth 0
+  for (const char* key : {"pp", "tg"})
+    for (const auto& line : json[key]) {
+      CheckSpread(line, "tokens_per_s");
+      CHECK(line["share_of_limit"].get<double>() > 0);
+    }
+  CHECK(json["pp"][0]["n"] == 32);
+  CHECK(json["pp"][1]["policy"] == "dapq");
+  CHECK(json["tg"][1]["depth"] == 64);
+  CHECK(json["tg"][1]["policy"] == "full");
+  CHECK(json["tg"][2]["keep"] == "16");
+  CHECK(json["limits"]["int8_gops"]["all"]["median"].get<double>() > 0);
+
+  const auto events = nlohmann::json::parse(ReadAll(trace))["traceEvents"];
+  size_t tokens = 0, prefills = 0;
+  for (const auto& event : events) {
+    CHECK(event["ph"] == "X");
+    tokens += event["name"] == "token";
+    prefills += event["name"] == "prefill";
+  }
+  // Rounds and one to warm up each; a policy brings a session of its own, but
+  // at a depth the prompt is read once.
+  CHECK(prefills == 4 * 3 + 2);
+  CHECK(tokens == 3 * 3 * 3);
+}
+
+TEST_CASE("bench run and traces refuse what cannot be") {
+  const Folder folder;
+  CheckRefused(Dapple(folder, "bench run --pp 12x"), 1, "12x");
+  CheckRefused(Dapple(folder, "bench run --trace /nonexistent/t.json"), 1,
+               "/nonexistent/t.json");
+  CheckRefused(
+      Dapple(folder, "generate --raw hi -n 1 --quiet --trace /nonexistent/t"),
+      1, "/nonexistent/t");
+  CHECK(Dapple(folder, "bench run --json --csv").code == 2);
+  CHECK(Dapple(folder, "bench limits --repeat 0").code == 2);
+  const std::string trace = folder / "t.json";
+  const Outcome ran =
+      Dapple(folder, "generate --raw hello -n 2 --quiet --trace " + trace);
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  CHECK(nlohmann::json::parse(ReadAll(trace))["traceEvents"].size() > 100);
+}
+
 TEST_CASE("bench footprint tells runs that do not fit from bad options") {
   const Folder folder;
   const std::string args = "bench footprint --length 128 -n 2 -t 2 --json ";

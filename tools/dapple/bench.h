@@ -8,6 +8,8 @@ namespace dapple::tool {
 
 void AddBenchEviction(CLI::App& bench, Run& run);
 void AddBenchFootprint(CLI::App& bench, Run& run);
+void AddBenchLimits(CLI::App& bench, Run& run);
+void AddBenchRun(CLI::App& bench, Run& run);
 
 }  // namespace dapple::tool
 

@@ -269,6 +269,7 @@ Result<GenerationReport> Generate(Engine& engine, const GenerationTask& task,
       Room(engine, task, options.max_new_tokens, options.quiet);
   session_options.beyond_context = task.beyond_context;
   DAPPLE_RETURN_IF_ERROR(task.eviction.Apply(&session_options));
+  DAPPLE_ASSIGN_OR_RETURN(session_options.trace, options.trace->Begin());
   if (!options.quiet && session_options.generation_slots != 0 &&
       session_options.generation_slots < session_options.max_new_tokens)
     std::fprintf(
@@ -336,7 +337,7 @@ Status Finish(const Engine& engine, const GenerationTask& task,
   if (std::fflush(stdout) != 0)
     return IoError("standard output: cannot be written");
   if (!options.quiet && !options.json) PrintFigures(report);
-  return Status::Ok();
+  return options.trace->Write();
 }
 
 int ExitCodeOf(const GenerationReport& report) {

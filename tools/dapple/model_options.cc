@@ -23,7 +23,9 @@ void ModelOptions::AddTo(CLI::App& command) {
       .add_option("--compute", compute,
                   "default, or f32 for the slow float reference path")
       ->check(CLI::IsMember({"default", "f32"}));
-  command.add_option("--gemm", gemm, "prefill products: auto, onednn, highway, int8")
+  command
+      .add_option("--gemm", gemm,
+                  "prefill products: auto, onednn, highway, int8")
       ->check(CLI::IsMember({"auto", "onednn", "highway", "int8"}));
   command
       .add_option("--tile-rows", tile_rows,
@@ -185,6 +187,7 @@ void GenerationOptions::AddTo(CLI::App& command, size_t default_tokens) {
                   "append that JSON object to FILE, and print the text")
       ->type_name("FILE");
   command.add_flag("--quiet", quiet, "no progress, no figures on stderr");
+  trace->AddTo(command);
 }
 
 }  // namespace dapple::tool

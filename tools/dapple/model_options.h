@@ -9,6 +9,7 @@
 #include "dapple/engine.h"
 #include "dapple/sampler.h"
 #include "memory_flags.h"
+#include "trace_file.h"
 
 namespace dapple::tool {
 
@@ -56,6 +57,8 @@ struct GenerationOptions {
   bool json = false;
   std::string report;  // file that gets the JSON line; "": none
   bool quiet = false;
+  // Shared by all runs of one command; never null.
+  std::shared_ptr<TraceFile> trace = std::make_shared<TraceFile>();
 
   // `default_tokens` is the -n shown in the help.
   void AddTo(CLI::App& command, size_t default_tokens);
