@@ -90,11 +90,11 @@ HWY_INLINE size_t PeakInt8(size_t rounds) {
 #if HWY_ARCH_X86
   const hn::Repartition<uint8_t, decltype(d)> da;
   alignas(64) uint8_t a[kOperandBytes];
-  for (size_t i = 0; i < kOperandBytes; ++i) a[i] = i % 5;
+  for (size_t i = 0; i < kOperandBytes; ++i) a[i] = static_cast<uint8_t>(i % 5);
 #else
   const hn::Repartition<int8_t, decltype(d)> da;
   alignas(64) int8_t a[kOperandBytes];
-  for (size_t i = 0; i < kOperandBytes; ++i) a[i] = i % 5;
+  for (size_t i = 0; i < kOperandBytes; ++i) a[i] = static_cast<int8_t>(i % 5);
 #endif
   Keep(Blocks(d, da, d8, a, b, rounds, [&](auto sum, auto x, auto y) {
 #if DAPPLE_PEAK_PAIRS
