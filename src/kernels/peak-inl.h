@@ -30,6 +30,8 @@ constexpr size_t kPeakColumns = 6;
 #endif
 constexpr size_t kPeakSteps = 8;  // operands: a few kB, which stay in L1
 
+#undef DAPPLE_PEAK_PAIRS
+#undef DAPPLE_PEAK_BF16
 #if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
 #define DAPPLE_PEAK_PAIRS 1  // no vpdpbusd
 #else
