@@ -7,7 +7,6 @@
 #include <string.h>
 
 static const char kQuestion[] = "\n\nSummarize the text above.";
-
 static int fail(const char* what, const dapple_error* error) {
   fprintf(stderr, "summarize: %s: %s\n", what, error->message);
   return error->code == DAPPLE_DOES_NOT_FIT ? 3 : 1;
