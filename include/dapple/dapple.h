@@ -13,7 +13,8 @@
  *   working; one built against a newer header than the library's is refused.
  * - Functions that can fail return a dapple_code. `error` may be NULL; else
  *   it gets the code and one line for the user, which names the file (or the
- *   field) and the reason. On failure nothing else is written.
+ *   field) and the reason. On failure nothing else is written, but where it is
+ *   said.
  * - Texts are UTF-8. Strings without a length end in a NUL.
  * - A handle may be used by one thread at a time. Sessions of one model share
  *   it, so they too take turns. A model may be closed before its sessions.
@@ -210,7 +211,8 @@ DAPPLE_API dapple_code dapple_sample(dapple_session* session,
                                      dapple_error* error);
 /* From here on the answer consists of whole sentences of text[0, bytes), at
  * least `least` and at most `most` of them. Between dapple_prefill and the
- * first dapple_next. */
+ * first dapple_next. The sentences' tokens are kept beside the plan: leave room
+ * for them in ram_bytes. */
 DAPPLE_API dapple_code dapple_quote(dapple_session* session, const char* text,
                                     size_t bytes, size_t least, size_t most,
                                     dapple_error* error);

@@ -1,44 +1,26 @@
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <memory>
 
 #include "command.h"
 #include "dapple/convert.h"
+#include "tensor_progress.h"
 
 namespace dapple::tool {
 namespace {
 
-std::atomic<bool> interrupted{false};
-
-void OnInterrupt(int) { interrupted = true; }
-
 int RunConvert(ConvertOptions options) {
-  // Ctrl-C and a service manager's stop leave no half-written file behind.
-  std::signal(SIGINT, OnInterrupt);
-  std::signal(SIGTERM, OnInterrupt);
-  const bool terminal = isatty(STDERR_FILENO) != 0;
-  int shown = -1;
+  TensorProgress shown;
   options.progress = [&](const ConvertProgress& progress) {
-    const int percent =
-        static_cast<int>(progress.bytes_done * 100 /
-                         std::max<uint64_t>(progress.bytes_total, 1));
-    if (terminal && percent != shown) {
-      shown = percent;
-      std::fprintf(stderr, "\r%3d %%  %-32.32s", percent,
-                   std::string(progress.tensor).c_str());
-    }
-    return !interrupted;
+    return shown.Update(progress.tensor, progress.bytes_done,
+                        progress.bytes_total);
   };
   options.note = [](const std::string& note) {
     std::fprintf(stderr, "note: %s\n", note.c_str());
   };
   const Result<ConvertResult> result = Convert(options);
-  if (terminal && shown >= 0) std::fprintf(stderr, "\r%*s\r", 40, "");
+  shown.Clear();
   if (!result.ok()) return Fail(result.status());
   std::printf("%s: %zu tensors, %.1f M parameters, %.1f MiB\n",
               options.output_path.c_str(), result->tensors,
