@@ -15,6 +15,7 @@
 #include <sstream>
 #include <string>
 
+#include "../command_text.h"
 #include "gguf/gguf_file.h"
 #include "gguf/gguf_writer.h"
 
@@ -22,11 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string Env(const char* name) {
-  const char* value = std::getenv(name);
-  REQUIRE_MESSAGE(value != nullptr, name);
-  return value;
-}
+using dapple::test::Contents;
+using dapple::test::Env;
+using dapple::test::Prose;
 
 // A folder of this test's own, removed at the end.
 class Folder {
@@ -63,21 +62,14 @@ struct Outcome {
   std::string err;
 };
 
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 // Runs `dapple ARGS` (as the shell splits them), stdin empty.
 Outcome Dapple(const Folder& folder, const std::string& args) {
   const std::string out = folder / ".out", err = folder / ".err";
   const std::string command = "'" + Env("DAPPLE_BINARY") + "' " + args +
                               " </dev/null >'" + out + "' 2>'" + err + "'";
   const int status = std::system(command.c_str());
-  Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(out),
-                  ReadAll(err)};
+  Outcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, Contents(out),
+                  Contents(err)};
   fs::remove(out);
   fs::remove(err);
   return outcome;
@@ -92,28 +84,13 @@ void CheckRefused(const Outcome& outcome, int code, const std::string& what) {
   if (code != 2) CHECK(outcome.err.find('\n') == outcome.err.size() - 1);
 }
 
-// About `words` words in sentences that are all different.
-std::string Prose(size_t words) {
-  const char* subjects[] = {"The miller", "A clerk", "Our neighbour",
-                            "The old ferry", "Somebody"};
-  const char* verbs[] = {"repaired", "watched", "carried", "forgot", "painted"};
-  const char* objects[] = {"the gate", "a basket of pears", "the long ledger",
-                           "two lamps", "the harbour wall"};
-  std::string text;
-  for (size_t i = 0; i * 9 < words; ++i)
-    text += std::string(subjects[i % 5]) + " " + verbs[i / 5 % 5] + " " +
-            objects[i / 25 % 5] + " on day " + std::to_string(i) +
-            " of the year. ";
-  return text;
-}
-
 TEST_CASE("bad input ends in one line that names it, and exit code 1") {
   const Folder folder;
   const std::string empty = folder.Write("empty.gguf", "");
   const std::string text = folder.Write("text.gguf", "hello");
   const std::string cut = folder.Write(
       "cut.gguf",
-      ReadAll(Env("DAPPLE_SOURCE_ROOT") + "/models/dapple-40m-q8_0.gguf")
+      Contents(Env("DAPPLE_SOURCE_ROOT") + "/models/dapple-40m-q8_0.gguf")
           .substr(0, 3000000));
   const std::string bytes = folder.Write("bytes.txt", "abc\xFF");
   const std::string blank = folder.Write("blank.txt", " \n\n");
@@ -322,7 +299,7 @@ TEST_CASE("a needle is found with everything kept, and with a tenth") {
     CHECK(outcome.err.find("kept") != std::string::npos);
   }
   // One object a line: the second run was appended.
-  std::istringstream lines(ReadAll(report));
+  std::istringstream lines(Contents(report));
   std::string line;
   std::vector<nlohmann::json> reports;
   while (std::getline(lines, line))
@@ -357,7 +334,7 @@ TEST_CASE("standard input is a document, several files get a summary each") {
                               "' summarize --length short --json - <" + a +
                               " >" + from_stdin + " 2>/dev/null";
   CHECK(std::system(command.c_str()) == 0);
-  CHECK(nlohmann::json::parse(ReadAll(from_stdin))["file"] == "-");
+  CHECK(nlohmann::json::parse(Contents(from_stdin))["file"] == "-");
 }
 
 // What `summarize` prints, without its paragraph marks.
@@ -411,10 +388,10 @@ TEST_CASE("eval summarize asks as summarize does, and goes on where it was") {
   CHECK(results["cells"][0]["source"] == "long");
   CHECK(results["cells"][0]["documents"] == 1);
   REQUIRE(results["left_out"].size() == 2);
-  const std::string log = ReadAll((folder / "out") + "/documents.jsonl");
+  const std::string log = Contents((folder / "out") + "/documents.jsonl");
   CHECK(std::count(log.begin(), log.end(), '\n') == 3);  // with the settings
   for (const char* name : {"/results.csv", "/results.md", "/results.json"})
-    CHECK(!ReadAll((folder / "out") + name).empty());
+    CHECK(!Contents((folder / "out") + name).empty());
 
   // The answer with everything kept is the one that summarize gives.
   const std::string text = folder.Write("short.txt", Prose(90));
@@ -432,7 +409,7 @@ TEST_CASE("eval summarize asks as summarize does, and goes on where it was") {
 
   const Outcome again = Dapple(folder, args);
   CHECK(again.out == all.out);
-  CHECK(ReadAll((folder / "out") + "/documents.jsonl") == log);
+  CHECK(Contents((folder / "out") + "/documents.jsonl") == log);
   CheckRefused(Dapple(folder, args + " --length short"), 1, "other settings");
 }
 
@@ -463,7 +440,7 @@ TEST_CASE("eval needle shows what its folder has without running") {
   const Outcome shown = Dapple(folder, args + " --samples 0");
   CHECK(shown.code == 0);
   CHECK(shown.out == ran.out);
-  CHECK(ReadAll((folder / "out") + "/results.md").find("| full | all |") !=
+  CHECK(Contents((folder / "out") + "/results.md").find("| full | all |") !=
         std::string::npos);
 }
 
@@ -497,16 +474,17 @@ TEST_CASE("bench footprint measures runs, keeps them, and goes on") {
     CHECK(run["decode_tokens_per_s"].get<double>() > 0);
   }
   CHECK(peers == 2);
-  const std::string csv = ReadAll(out + "/results.csv");
+  const std::string csv = Contents(out + "/results.csv");
   CHECK(std::count(csv.begin(), csv.end(), '\n') == 7);
-  CHECK(ReadAll(out + "/footprint.svg").find(">full KV<") != std::string::npos);
-  CHECK(!ReadAll(out + "/results.md").empty());
-  const std::string log = ReadAll(out + "/runs.jsonl");
+  CHECK(Contents(out + "/footprint.svg").find(">full KV<") !=
+        std::string::npos);
+  CHECK(!Contents(out + "/results.md").empty());
+  const std::string log = Contents(out + "/runs.jsonl");
   const Outcome again =
       Dapple(folder, args + " --peer 'cat=cat {prompt_file}'");
   CHECK(again.code == 0);
   CHECK(again.out == ran.out);
-  CHECK(ReadAll(out + "/runs.jsonl") == log);
+  CHECK(Contents(out + "/runs.jsonl") == log);
   CheckRefused(Dapple(folder, args + " --chunk 512"), 1, "other settings");
 
   // A program that is not there costs no result, and is said once.
@@ -516,7 +494,7 @@ TEST_CASE("bench footprint measures runs, keeps them, and goes on") {
   const size_t first = gone.err.find("/nonexistent/prog");
   REQUIRE(first != std::string::npos);
   CHECK(gone.err.find("/nonexistent/prog", first + 1) == std::string::npos);
-  CHECK(ReadAll(out + "/runs.jsonl") == log);
+  CHECK(Contents(out + "/runs.jsonl") == log);
 }
 
 // Every figure lies within its own spread.
@@ -578,7 +556,7 @@ TEST_CASE("bench run measures prompts and tokens, with a policy in turn") {
   CHECK(json["tg"][2]["keep"] == "16");
   CHECK(json["limits"]["int8_gops"]["all"]["median"].get<double>() > 0);
 
-  const auto events = nlohmann::json::parse(ReadAll(trace))["traceEvents"];
+  const auto events = nlohmann::json::parse(Contents(trace))["traceEvents"];
   size_t tokens = 0, prefills = 0;
   for (const auto& event : events) {
     CHECK(event["ph"] == "X");
@@ -606,7 +584,7 @@ TEST_CASE("bench run and traces refuse what cannot be") {
       Dapple(folder, "generate --raw hello -n 2 --quiet --trace " + trace);
   CAPTURE(ran.err);
   REQUIRE(ran.code == 0);
-  CHECK(nlohmann::json::parse(ReadAll(trace))["traceEvents"].size() > 100);
+  CHECK(nlohmann::json::parse(Contents(trace))["traceEvents"].size() > 100);
 }
 
 TEST_CASE("bench footprint tells runs that do not fit from bad options") {
