@@ -141,6 +141,7 @@ struct Case {
   GemmBackend backend;
   size_t n, k, rows;
   int threads;
+  TensorType type = TensorType::kF32;  // of the weights
 };
 
 void Multiply(benchmark::State& state, Case c) {
@@ -156,14 +157,15 @@ void Multiply(benchmark::State& state, Case c) {
   }
   const Gemm& gemm = **created;
   const Parallel parallel(c.threads);
-  std::vector<float> weights(c.n * c.k), x(c.rows * c.k), y(c.rows * c.n);
-  for (size_t i = 0; i < weights.size(); ++i)
-    weights[i] = static_cast<float>(i % 251) - 125.0f;
+  std::vector<float> x(c.rows * c.k), y(c.rows * c.n);
+  const size_t row_bytes = RowBytes(c.type, c.k);
+  const auto weights = Bytes(c.n * row_bytes);
+  // Any bytes do for quantized types; of floats, numbers.
+  for (size_t i = 0; i < c.n * row_bytes; ++i)
+    weights.get()[i] = static_cast<std::byte>(i % 61);
   for (size_t i = 0; i < x.size(); ++i)
     x[i] = static_cast<float>(i % 127) - 63.0f;
-  const WeightMatrix w{TensorType::kF32,
-                       reinterpret_cast<const std::byte*>(weights.data()),
-                       c.k * sizeof(float), c.n, c.k};
+  const WeightMatrix w{c.type, weights.get(), row_bytes, c.n, c.k};
   const auto packed = Bytes(gemm.PackedBytes({c.n, c.k}));
   const auto scratch = Bytes(gemm.ScratchBytes());
   const std::span<std::byte> packed_span(packed.get(),
@@ -237,13 +239,23 @@ void RegisterAll() {
             state.counters["GFLOPS"] = peak;
           })
           ->Iterations(1);
-    for (GemmBackend backend :
-         {GemmBackend::kOneDnn, GemmBackend::kHighway, GemmBackend::kF32}) {
-      const std::string name(Gemm::BackendName(backend));
+    constexpr std::pair<GemmBackend, TensorType> kBackends[] = {
+        {GemmBackend::kOneDnn, TensorType::kF32},
+        {GemmBackend::kHighway, TensorType::kF32},
+        {GemmBackend::kF32, TensorType::kF32},
+        {GemmBackend::kInt8, TensorType::kQ4_0},
+        {GemmBackend::kInt8, TensorType::kQ5_K},
+        {GemmBackend::kInt8, TensorType::kQ8_0}};
+    for (const auto& [backend, weights] : kBackends) {
+      const std::string name = std::string(Gemm::BackendName(backend)) +
+                               (backend == GemmBackend::kInt8
+                                    ? "/" + std::string(InfoOf(weights).name)
+                                    : "");
       constexpr GemmShape kShapes[] = {
           {512, 512}, {1536, 512}, {512, 1536}, {4864, 896}, {8192, 2048}};
       for (const GemmShape& shape : kShapes) {
-        const Case c{backend, shape.n, shape.k, 512, threads};
+        if (shape.k % InfoOf(weights).block_elements != 0) continue;
+        const Case c{backend, shape.n, shape.k, 512, threads, weights};
         benchmark::RegisterBenchmark(
             ("multiply/" + name + "/n:" + std::to_string(c.n) + "/k:" +
              std::to_string(c.k) + "/threads:" + std::to_string(threads))
@@ -252,16 +264,20 @@ void RegisterAll() {
             ->UseRealTime()
             ->Unit(benchmark::kMillisecond);
       }
-      for (const TensorTypeInfo& info : kTensorTypes)
+      for (const TensorTypeInfo& info : kTensorTypes) {
+        if (backend == GemmBackend::kInt8 && weights != TensorType::kQ4_0)
+          continue;  // once
         benchmark::RegisterBenchmark(
             ("pack/" + name + "/" + std::string(info.name) +
              "/threads:" + std::to_string(threads))
                 .c_str(),
-            [backend, type = info.type, threads](benchmark::State& state) {
+            [backend = backend, type = info.type,
+             threads](benchmark::State& state) {
               Pack(state, backend, type, threads);
             })
             ->UseRealTime()
             ->Unit(benchmark::kMillisecond);
+      }
     }
   }
 }

@@ -5,9 +5,10 @@
 //   oneDNN  bf16, dequantised to plain bf16; needs AVX-512 BF16 (88 % of its
 //           peak there); optional at build time
 //   Highway bf16 panels, float accumulation; everywhere
-//   int8    quantized activations, integer dot products; everywhere, chosen
-//           where the processor has such an instruction (on Zen 4, one thread,
-//           256 rows: 273–297 GOPS against oneDNN's 196–208)
+//   int8    quantized activations, integer products; everywhere, chosen where
+//           the processor has an instruction for dot products of bytes (on Zen
+//           4, one thread, 256 rows: 273–297 GOPS against oneDNN's 196–208) or
+//           for products of pairs (AVX2, SSSE3)
 //   f32     Highway with float panels: the reference path (--compute f32)
 // Owns no weights: packed panels live in the caller's scratch. A Gemm owns its
 // backend's prebuilt primitives; their memory is reported by OwnBytes().
@@ -44,6 +45,14 @@ struct WeightMatrix {
   size_t row_bytes = 0;
   size_t n = 0;
   size_t k = 0;
+};
+
+// A packed matrix and where its product goes.
+struct GemmProduct {
+  GemmShape shape;
+  std::span<const std::byte> packed;
+  float* y = nullptr;  // [rows, n], rows y_stride apart
+  size_t y_stride = 0;
 };
 
 class Gemm {
@@ -95,6 +104,17 @@ class Gemm {
                         const float* x, size_t x_stride, size_t rows, float* y,
                         size_t y_stride, std::span<std::byte> scratch,
                         const Parallel& parallel) const = 0;
+
+  // The same rows with several matrices of one k, whose results are those of
+  // Multiply. A backend that rounds the rows does so once.
+  virtual void MultiplyAll(std::span<const GemmProduct> products,
+                           const float* x, size_t x_stride, size_t rows,
+                           std::span<std::byte> scratch,
+                           const Parallel& parallel) const {
+    for (const GemmProduct& product : products)
+      Multiply(product.shape, product.packed, x, x_stride, rows, product.y,
+               product.y_stride, scratch, parallel);
+  }
 };
 
 }  // namespace dapple

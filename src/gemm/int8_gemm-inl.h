@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "gemm/int8_gemm.h"
+#include "gemm/int8_maddubs-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -110,8 +111,6 @@ HWY_INLINE void MultiplyGroups(const PanelGroup* HWY_RESTRICT panel,
 
 }  // namespace
 
-// block.rows has a whole number of register blocks (12 rows) of readable
-// memory; sums past row_count are of no meaning.
 void MultiplyInt8Block(const Block& block) {
   const size_t width = 2 * hn::Lanes(DF());
   const size_t padded = (block.row_count + kRows - 1) / kRows * kRows;
@@ -127,7 +126,38 @@ void MultiplyInt8Block(const Block& block) {
   }
 }
 
-bool ThisHasInt8Dot() { return HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL; }
+int8_gemm::Kernel ThisGenericKernel() {
+  return {.name = "highway",
+          .run = 4,
+          .interleave = 1,
+          .unsigned_rows = true,
+          .minima = false,
+          .multiply = &MultiplyInt8Block};
+}
+
+// The kernel of this target.
+int8_gemm::Kernel ThisKernel() {
+#if HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2
+  return {.name = HWY_TARGET == HWY_AVX2 ? "avx2" : "sse",
+          .run = 4,
+          .interleave = 1,
+          .unsigned_rows = false,
+          .minima = true,
+          .multiply = &MultiplyMaddubs};
+#else
+  return ThisGenericKernel();
+#endif
+}
+
+// Whether it beats products of floats.
+bool ThisInt8Wins() {
+#if HWY_ARCH_X86
+  return HWY_TARGET <= HWY_AVX3_DL ||
+         (HWY_TARGET >= HWY_AVX2 && HWY_TARGET <= HWY_SSSE3);
+#else
+  return false;
+#endif
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace dapple

@@ -2,9 +2,11 @@
 // quantized per row and group of 32, integer dot products within a group, the
 // two scales folded into a float sum over the groups.
 //
-// Weights of q8_0 and q4_0 are exact; those of other types are rounded to 8
-// bits a group of 32, as activations are. Sums are float over the groups, in
-// order: a row's result is a function of that row alone.
+// Weights whose groups of 32 share a scale are exact (q8_0, q4_0, q5_0, iq4_nl,
+// iq4_xs, mxfp4), and where the kernel takes minima those with a minimum of
+// their own as well (q4_1, q5_1, q4_k, q5_k). Others are rounded to 8 bits a
+// group of 32, as activations are. Sums are float over the groups, in order: a
+// row's result is a function of that row alone.
 // Owns nothing but its configuration.
 #ifndef DAPPLE_GEMM_INT8_GEMM_H_
 #define DAPPLE_GEMM_INT8_GEMM_H_
@@ -22,7 +24,7 @@ namespace dapple {
 // backend is right but no gain.
 bool Int8GemmWins();
 
-// What CreateInt8Gemm would use now: "dotprod", say.
+// The name of the code that CreateInt8Gemm would use now: "dotprod", say.
 const char* Int8KernelName();
 
 std::unique_ptr<Gemm> CreateInt8Gemm(const Gemm::Config& config);
@@ -39,22 +41,37 @@ inline constexpr size_t kSliceGroups = 16;
 // Rows of one work item: its sums and quantized activations stay in L2.
 inline constexpr size_t kBlockRows = 192;
 
+// What the quants of a matrix are.
+enum class Quants : uint32_t {
+  kSigned,  // int8: value = scale * quant
+  // Unsigned, of 4 or 5 bits: value = scale * quant - min. Only for kernels
+  // with `minima`.
+  kFourBits,
+  kFiveBits,
+};
+
 // One group of a panel's columns.
 struct PanelGroup {
   float scales[kPanelWidth];
-  // What makes up for activations being stored as quant + 128: -128 Σ weights.
-  int32_t offsets[kPanelWidth];
+  union {
+    // What makes up for activations being stored as quant + 128: -128 Σ
+    // weights. Only for kernels with `unsigned_rows`.
+    int32_t offsets[kPanelWidth];
+    float mins[kPanelWidth];
+  };
   int8_t quants[kGroup * kPanelWidth];  // [kGroup / run, kPanelWidth, run]
 };
 
 // Bytes of one group of `interleave` rows of activations that lie together:
-// float scales[interleave], then quants [kGroup / run, interleave, run].
-constexpr size_t RowGroupBytes(size_t interleave) {
-  return interleave * (sizeof(float) + kGroup);
+// float scales[interleave], with minima then scale * Σ quants [interleave],
+// then quants [kGroup / run, interleave, run].
+constexpr size_t RowGroupBytes(size_t interleave, bool minima = false) {
+  return interleave * ((minima ? 2 : 1) * sizeof(float) + kGroup);
 }
 
 // A rectangle of the result.
 struct Block {
+  Quants kind;
   const PanelGroup* panel;  // [groups]
   const uint8_t* rows;      // [row_count / interleave, groups, RowGroupBytes]
   size_t groups;
@@ -65,9 +82,10 @@ struct Block {
 // One way to multiply, with the layout of the quants that it wants.
 struct Kernel {
   const char* name;
-  size_t run;          // quants of a row or column that lie together
-  size_t interleave;   // rows that lie together; divides 12
+  size_t run;         // quants of a row or column that lie together: 4, 8 or 32
+  size_t interleave;  // rows that lie together; divides 12
   bool unsigned_rows;  // activations are stored as quant + 128
+  bool minima;         // takes every kind of Quants; else kSigned alone
   // Writes sums; rows past row_count up to a multiple of 12 are readable, and
   // their sums of no meaning.
   void (*multiply)(const Block& block);
@@ -84,7 +102,14 @@ extern const Kernel kAvxVnniKernel;
 extern const Kernel kAvx512Vnni256Kernel;
 #endif
 
-// `kernel` rather than the one CreateInt8Gemm would choose: for tests.
+// What CreateInt8Gemm would use now.
+Kernel ActiveKernel();
+
+// Highway's dot product of bytes, emulated where the target has none: it packs
+// as every kernel with unsigned rows does. For tests.
+Kernel GenericKernel();
+
+// `kernel` rather than the active one: for tests.
 std::unique_ptr<Gemm> CreateGemm(const Gemm::Config& config,
                                  const Kernel& kernel);
 

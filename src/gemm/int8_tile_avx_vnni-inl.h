@@ -100,6 +100,7 @@ const int8_gemm::Kernel int8_gemm::DAPPLE_KERNEL = {.name = "avx_vnni",
                                                     .run = kRun,
                                                     .interleave = 1,
                                                     .unsigned_rows = true,
+                                                    .minima = false,
                                                     .multiply = MultiplyBlock};
 
 }  // namespace dapple

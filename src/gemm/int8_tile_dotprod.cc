@@ -89,6 +89,7 @@ const Kernel kDotProdKernel = {.name = "dotprod",
                                .run = kRun,
                                .interleave = kTileRows,
                                .unsigned_rows = false,
+                               .minima = false,
                                .multiply = MultiplyBlock};
 
 }  // namespace dapple::int8_gemm

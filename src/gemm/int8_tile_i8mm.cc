@@ -99,6 +99,7 @@ const Kernel kI8mmKernel = {.name = "i8mm",
                             .run = kRun,
                             .interleave = kTileRows,
                             .unsigned_rows = false,
+                            .minima = false,
                             .multiply = MultiplyBlock};
 
 }  // namespace dapple::int8_gemm

@@ -82,6 +82,7 @@ const Kernel kNeonKernel = {.name = "neon",
                             .run = kRun,
                             .interleave = kTileRows,
                             .unsigned_rows = false,
+                            .minima = false,
                             .multiply = MultiplyBlock};
 
 }  // namespace dapple::int8_gemm

@@ -10,51 +10,18 @@
 #define HWY_TARGET_INCLUDE "gemm/panel.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.
-#include "hwy/highway.h"
+#include "gemm/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dapple {
 namespace HWY_NAMESPACE {
-namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-// in: [width, in_stride] 32-bit words; out: [words, width]. A bf16 pair is one
-// word, so one transposition serves both packings. width % 4 == 0.
-void TransposeWords(const uint32_t* in, size_t in_stride, size_t width,
+// in: [width, in_stride]; out: [words, width].
+void TransposePanel(const uint32_t* in, size_t in_stride, size_t width,
                     size_t words, uint32_t* out) {
-  size_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
-  const hn::FixedTag<uint32_t, 4> d;
-  const hn::Repartition<uint64_t, decltype(d)> d64;
-  for (; i + 4 <= words; i += 4) {
-    for (size_t c = 0; c < width; c += 4) {
-      const uint32_t* row = in + c * in_stride + i;
-      const auto r0 = hn::LoadU(d, row);
-      const auto r1 = hn::LoadU(d, row + in_stride);
-      const auto r2 = hn::LoadU(d, row + 2 * in_stride);
-      const auto r3 = hn::LoadU(d, row + 3 * in_stride);
-      const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
-      const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
-      const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
-      const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
-      uint32_t* to = out + i * width + c;
-      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d64, low01, low23)), d, to);
-      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23)), d,
-                 to + width);
-      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d64, high01, high23)), d,
-                 to + 2 * width);
-      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23)), d,
-                 to + 3 * width);
-    }
-  }
-#endif
-  for (; i < words; ++i)
-    for (size_t c = 0; c < width; ++c)
-      out[i * width + c] = in[c * in_stride + i];
+  TransposeWords(in, in_stride, width, words, out, width);
 }
 
-}  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace dapple
 HWY_AFTER_NAMESPACE();
@@ -63,7 +30,7 @@ HWY_AFTER_NAMESPACE();
 namespace dapple {
 namespace {
 
-HWY_EXPORT(TransposeWords);
+HWY_EXPORT(TransposePanel);
 
 // Inputs dequantised at a time: small enough that the slice below stays in the
 // L1 cache with its transposed image. Blocks of 256 are not taken apart.
@@ -102,7 +69,7 @@ void PackPanelBF16(const WeightMatrix& w, size_t panel, size_t width,
     }
     // The words are only ever moved, never computed with; BF16 is two plain
     // bytes, and memcpy-sized moves of pairs are what the transposition does.
-    HWY_DYNAMIC_DISPATCH(TransposeWords)
+    HWY_DYNAMIC_DISPATCH(TransposePanel)
     (reinterpret_cast<const uint32_t*>(slice), stride / 2, width, padded / 2,
      reinterpret_cast<uint32_t*>(out + first * width));
   }
@@ -122,7 +89,7 @@ void PackPanelF32(const WeightMatrix& w, size_t panel, size_t width,
     for (size_t r = 0; r < rows; ++r)
       kernels::Dequantize(w.type, RowAt(w, first_row + r, first), count,
                           slice + r * stride);
-    HWY_DYNAMIC_DISPATCH(TransposeWords)
+    HWY_DYNAMIC_DISPATCH(TransposePanel)
     (reinterpret_cast<const uint32_t*>(slice), stride, width, count,
      reinterpret_cast<uint32_t*>(out + first * width));
   }

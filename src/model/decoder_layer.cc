@@ -31,6 +31,12 @@ void ForRowBlocks(const Parallel& parallel, size_t rows, Fn&& fn) {
 
 GemmShape ShapeOf(const WeightMatrix& w) { return {w.n, w.k}; }
 
+// out: [rows, w.n]
+GemmProduct ProductOf(const WeightMatrix& w, std::span<const std::byte> packed,
+                      float* out) {
+  return {ShapeOf(w), packed, out, w.n};
+}
+
 }  // namespace
 
 size_t DecoderLayer::PackedBytes(const ModelConfig& config, const Gemm& gemm) {
@@ -196,11 +202,16 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   const RopeTable* rope = RopeOf(weights.index);
   const size_t half = rope == nullptr ? 0 : rope->half();
   const kernels::AttentionParams attention = config_.AttentionOf(weights.index);
+  const auto multiply_all = [&](std::span<const GemmProduct> products,
+                                const float* in, size_t count) {
+    gemm.MultiplyAll(products, in, products[0].shape.k, count, s.gemm,
+                     parallel_);
+  };
   const auto multiply = [&](const WeightMatrix& w,
                             std::span<const std::byte> panel, const float* in,
                             size_t count, float* out) {
-    gemm.Multiply(ShapeOf(w), panel, in, w.k, count, out, w.n, s.gemm,
-                  parallel_);
+    const GemmProduct product = ProductOf(w, panel, out);
+    multiply_all({&product, 1}, in, count);
   };
   const auto norm = [&](const float* weight, size_t from) {
     ForRowBlocks(parallel_, rows - from, [&](size_t row, size_t count) {
@@ -221,10 +232,14 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   TraceSpan span(trace_, "norm", static_cast<int>(weights.index), rows);
   norm(weights.attention_norm, 0);
   span.Next("qkv");
-  multiply(weights.key, packed.key, s.a.data(), rows, s.k.data());
-  multiply(weights.value, packed.value, s.a.data(), rows, s.v.data());
-  if (wanted != 0)
-    multiply(weights.query, packed.query, &s.a[from * d], wanted, s.b.data());
+  // Queries of all rows are made together with keys and values.
+  const GemmProduct qkv[] = {
+      ProductOf(weights.key, packed.key, s.k.data()),
+      ProductOf(weights.value, packed.value, s.v.data()),
+      ProductOf(weights.query, packed.query, s.b.data())};
+  multiply_all(std::span(qkv).first(from == 0 ? 3 : 2), s.a.data(), rows);
+  if (from != 0 && wanted != 0)
+    multiply_all(std::span(qkv).last(1), &s.a[from * d], wanted);
   span.Next("rope");
   // Rows of the prompt, then pseudo tokens, whose positions may jump.
   const size_t plain =
@@ -265,8 +280,10 @@ void DecoderLayer::Prefill(const LayerWeights& weights,
   span.Next("norm");
   norm(weights.ffn_norm, from);
   span.Next("gate up");
-  multiply(weights.gate, packed.gate, &s.a[from * d], wanted, s.gate.data());
-  multiply(weights.up, packed.up, &s.a[from * d], wanted, s.up.data());
+  const GemmProduct gate_up[] = {
+      ProductOf(weights.gate, packed.gate, s.gate.data()),
+      ProductOf(weights.up, packed.up, s.up.data())};
+  multiply_all(gate_up, &s.a[from * d], wanted);
   span.Next("activation");
   ForRowBlocks(parallel_, wanted, [&](size_t row, size_t count) {
     GateUp(&s.gate[row * ffn], &s.up[row * ffn], count * ffn,

@@ -66,10 +66,29 @@ void RoundGroups(size_t rows, size_t k, std::vector<T>* x) {
     }
 }
 
+// Whether the int8 backend takes weights of a type as they are.
+bool ExactInInt8(TensorType type) {
+  switch (type) {
+    case TensorType::kQ8_0:
+    case TensorType::kQ4_0:
+    case TensorType::kQ5_0:
+    case TensorType::kIQ4_NL:
+    case TensorType::kIQ4_XS:
+    case TensorType::kMXFP4:
+      return true;
+    case TensorType::kQ4_1:
+    case TensorType::kQ5_1:
+    case TensorType::kQ4_K:
+    case TensorType::kQ5_K:
+      return int8_gemm::ActiveKernel().minima;
+    default:
+      return false;
+  }
+}
+
 void CheckInt8Product(Bench& bench, const Weights& weights, size_t rows) {
   Weights w = weights;
-  if (w.type != TensorType::kQ8_0 && w.type != TensorType::kQ4_0)
-    RoundGroups(w.n, w.k, &w.values);
+  if (!ExactInInt8(w.type)) RoundGroups(w.n, w.k, &w.values);
   std::vector<float> x = RandomFloats(rows * w.k, 8);
   std::vector<float> y(rows * w.n, NAN);
   bench.Multiply(x.data(), w.k, rows, y.data(), w.n);
@@ -142,6 +161,9 @@ TEST_CASE("the Highway backends agree with the reference on every target") {
       CheckProduct(backend, TensorType::kQ8_0, 100, 544, 25, 1);
       CheckProduct(backend, TensorType::kQ4_0, 33, 64, 3, 1);
       CheckProduct(backend, TensorType::kQ5_K, 35, 512, 4, 1);
+      CheckProduct(backend, TensorType::kQ4_K, 33, 512, 13, 1);
+      CheckProduct(backend, TensorType::kMXFP4, 40, 96, 7, 1);
+      CheckProduct(backend, TensorType::kQ6_K, 9, 256, 5, 1);
       CheckProduct(backend, TensorType::kF32, 70, 259, 200, 1);
       CheckProduct(backend, TensorType::kF16, 17, 5, 12, 1);
     }
