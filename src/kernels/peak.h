@@ -2,8 +2,9 @@
 //
 // For rooflines (engine/machine_limits), not for computing anything. They run
 // on the target that dispatch picks, as every kernel does. On x86, integer dot
-// products are vpdpbusd where the target has it, else pmaddubsw and pmaddwd; on
-// ARM, sdot where the target has it.
+// products are vpdpbusd where the target has it, else pmaddubsw added up in 16
+// bits, which is what weights of 4 bits come to; on ARM, sdot where the target
+// has it.
 #ifndef DAPPLE_KERNELS_PEAK_H_
 #define DAPPLE_KERNELS_PEAK_H_
 
@@ -14,9 +15,10 @@ namespace dapple::kernels {
 
 enum class PeakKind { kInt8, kBf16, kF32 };
 
-// Dot products of vectors from the L1 cache into sums in registers, `rounds`
-// times over a small block. Returns the operations done, a multiplication and
-// an addition being two; 0 for kBf16 where the target has no such instruction.
+// Dot products of vectors from the L1 cache into sums in registers, `rounds` (a
+// multiple of 8) times over a small block. Returns the operations done, a
+// multiplication and an addition being two; 0 for kBf16 where the target has no
+// such instruction.
 double RunPeak(PeakKind kind, size_t rounds);
 
 // The exclusive or of `count` 64-bit words; count is a multiple of 64.

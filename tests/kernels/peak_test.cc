@@ -26,12 +26,12 @@ TEST_CASE(
   ForEachTarget([] {
     for (const PeakKind kind :
          {PeakKind::kInt8, PeakKind::kBf16, PeakKind::kF32}) {
-      const double once = RunPeak(kind, 10);
-      CHECK(RunPeak(kind, 20) == 2 * once);
+      const double once = RunPeak(kind, 16);
+      CHECK(RunPeak(kind, 32) == 2 * once);
       CHECK((once > 0) == (kind != PeakKind::kBf16 || HasNativeBF16Dot()));
     }
     // Four bytes in the place of a float.
-    CHECK(RunPeak(PeakKind::kInt8, 1) == 4 * RunPeak(PeakKind::kF32, 1));
+    CHECK(RunPeak(PeakKind::kInt8, 8) == 4 * RunPeak(PeakKind::kF32, 8));
   });
 }
 
