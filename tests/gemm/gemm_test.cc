@@ -219,32 +219,122 @@ TEST_CASE(
 }
 #endif
 
-// Sums of a group at the ends of their range, where 16 bits would overflow.
-TEST_CASE("int8 products of the largest bytes are exact") {
+// How kernels with unsigned rows pack, which only processors with vpdpbusd use
+// otherwise.
+TEST_CASE("the generic int8 kernel agrees with the reference on every target") {
+  for (int64_t target : kernels::SupportedTargets()) {
+    kernels::ForceTarget(target);
+    CAPTURE(kernels::TargetName(target));
+    for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0})
+      for (size_t n : {1, 7, 8, 33, 100}) {
+        const Weights w = RandomWeights(type, n, 544, 3);
+        Gemm::Config config;
+        config.backend = GemmBackend::kInt8;
+        config.max_rows = 25;
+        config.shapes = {{w.n, w.k}};
+        Bench bench(int8_gemm::CreateGemm(config, int8_gemm::GenericKernel()),
+                    1, w);
+        CheckInt8Product(bench, w, 25);
+      }
+  }
+  kernels::ForceTarget(0);
+}
+
+// y of a matrix whose blocks are all `block`, rows of x all `activation`.
+template <class Block>
+void CheckLargest(TensorType type, const Block& block, float weight,
+                  float activation) {
   constexpr size_t kN = 9, kK = 64;
+  CAPTURE(InfoOf(type).name);
+  CAPTURE(weight);
+  CAPTURE(activation);
+  Weights w = RandomWeights(type, kN, kK, 1);
+  for (size_t r = 0; r < kN; ++r)
+    for (size_t b = 0; b < kK / 32; ++b)
+      std::memcpy(w.bytes.data() + r * w.row_bytes + b * sizeof(block), &block,
+                  sizeof(block));
+  auto bench = MakeBench(GemmBackend::kInt8, 1, 5, w);
+  REQUIRE(bench);
+  const std::vector<float> x(5 * kK, activation);
+  std::vector<float> y(5 * kN, NAN);
+  bench->Multiply(x.data(), kK, 5, y.data(), kN);
+  for (float v : y) CHECK(v == activation * weight * kK);
+}
+
+void CheckLargestOfAllTypes() {
+  for (float sign : {1.0f, -1.0f}) {
+    const float activation = sign * 127.0f;
+    for (int weight : {-128, 127}) {
+      BlockQ8_0 block{ToF16(1.0f), {}};
+      std::fill_n(block.quants, 32, static_cast<int8_t>(weight));
+      CheckLargest(TensorType::kQ8_0, block, static_cast<float>(weight),
+                   activation);
+    }
+    for (uint8_t nibbles : {uint8_t{0x00}, uint8_t{0xFF}}) {
+      const float low = nibbles == 0 ? 0.0f : 15.0f;
+      BlockQ4_0 q4{ToF16(1.0f), {}};
+      std::fill_n(q4.nibbles, 16, nibbles);
+      CheckLargest(TensorType::kQ4_0, q4, low - 8.0f, activation);
+      BlockQ5_0 q5{ToF16(1.0f), {}, {}};
+      std::fill_n(q5.nibbles, 16, nibbles);
+      std::fill_n(q5.high, 4, nibbles);
+      CheckLargest(TensorType::kQ5_0, q5, nibbles == 0 ? -16.0f : 15.0f,
+                   activation);
+    }
+  }
+}
+
+// Sums of a group at the ends of their range, where 16 bits would overflow.
+TEST_CASE("int8 products of the largest quants are exact") {
   for (kernels::ByteDot dot : kernels::SupportedByteDots()) {
     kernels::ForceByteDot(dot);
     CAPTURE(kernels::ByteDotName(dot));
-    for (int weight : {-128, 127})
-      for (float sign : {1.0f, -1.0f}) {
-        Weights w = RandomWeights(TensorType::kQ8_0, kN, kK, 1);
-        BlockQ8_0 block;
-        block.scale = ToF16(1.0f);
-        std::fill_n(block.quants, 32, static_cast<int8_t>(weight));
-        for (size_t r = 0; r < kN; ++r)
-          for (size_t b = 0; b < kK / 32; ++b)
-            std::memcpy(w.bytes.data() + r * w.row_bytes + b * sizeof(block),
-                        &block, sizeof(block));
-        auto bench = MakeBench(GemmBackend::kInt8, 1, 5, w);
-        REQUIRE(bench);
-        const std::vector<float> x(5 * kK, sign * 127.0f);
-        std::vector<float> y(5 * kN, NAN);
-        bench->Multiply(x.data(), kK, 5, y.data(), kN);
-        for (float v : y)
-          CHECK(v == sign * 127.0f * static_cast<float>(weight * 64));
-      }
+    CheckLargestOfAllTypes();
   }
+  kernels::ForceByteDot(kernels::ByteDot::kHighway);
+  for (int64_t target : kernels::SupportedTargets()) {
+    kernels::ForceTarget(target);
+    CAPTURE(kernels::TargetName(target));
+    CheckLargestOfAllTypes();
+  }
+  kernels::ForceTarget(0);
   kernels::ResetByteDot();
+}
+
+TEST_CASE("several matrices at once give what each gives alone") {
+  constexpr size_t kRows = 45, kK = 64;
+  const std::vector<float> x = RandomFloats(kRows * kK, 4);
+  for (GemmBackend backend : kBackends) {
+    if (!Available(backend)) continue;
+    CAPTURE(Name(backend));
+    const Weights ws[] = {RandomWeights(TensorType::kQ8_0, 70, kK, 1),
+                          RandomWeights(TensorType::kQ4_0, 5, kK, 2),
+                          RandomWeights(TensorType::kQ5_1, 130, kK, 3)};
+    std::vector<std::unique_ptr<Bench>> alone;
+    std::vector<std::vector<float>> expected, results;
+    std::vector<GemmProduct> products;
+    Gemm::Config config;
+    config.backend = backend;
+    config.threads = 2;
+    config.max_rows = kRows;
+    for (const Weights& w : ws) config.shapes.push_back({w.n, w.k});
+    auto gemm = Gemm::Create(config);
+    REQUIRE(gemm.ok());
+    for (const Weights& w : ws) {
+      alone.push_back(MakeBench(backend, 2, kRows, w));
+      expected.emplace_back(kRows * w.n, NAN);
+      results.emplace_back(kRows * w.n, NAN);
+      alone.back()->Multiply(x.data(), kK, kRows, expected.back().data(), w.n);
+      products.push_back({{w.n, w.k},
+                          alone.back()->packed.span(),
+                          results.back().data(),
+                          w.n});
+    }
+    gemm_test::AlignedBytes scratch((*gemm)->ScratchBytes());
+    (*gemm)->MultiplyAll(products, x.data(), kK, kRows, scratch.span(),
+                         Parallel(2));
+    CHECK(results == expected);
+  }
 }
 
 TEST_CASE("only rows of k are read and only rows of n are written") {
