@@ -39,8 +39,8 @@ inline constexpr size_t kMaxBlocks = 1024;
 
 // 40 KiB of stack at most.
 struct Activations {
-  alignas(32) float scales[kMaxBlocks];
-  alignas(32) float sums[kMaxBlocks];  // of q4_0 times -8
+  float scales[kMaxBlocks + kStep];
+  float sums[kMaxBlocks + kStep];  // of q4_0 times -8
   // [blocks / 2][4][16]: first halves of both blocks, then second halves.
   alignas(32) int8_t quants[kMaxBlocks * kBlock];
 };
@@ -49,41 +49,48 @@ template <class F>
 inline constexpr bool kTakes =
     std::is_same_v<F, FormatQ4_0> || std::is_same_v<F, FormatQ4_1>;
 
-// The last blocks are followed by zeros up to a multiple of kStep.
+// The last blocks are followed by kStep scales and sums of zero, and by quants
+// of zero up to an even number.
 template <class F>
 HWY_INLINE void Arrange(const BlockActivation* x, size_t blocks,
                         Activations* out) {
   const float factor = F::kHasMin ? 1.0f : -static_cast<float>(F::kOffset);
-  const size_t padded = (blocks + kStep - 1) / kStep * kStep;
-  for (size_t b = 0; b < padded; ++b) {
-    const bool real = b < blocks;
-    out->scales[b] = real ? x[b].scale : 0.0f;
-    out->sums[b] = real ? factor * x[b].sum : 0.0f;
+  const auto place = [&](size_t b, const int8_t* quants) {
     int8_t* to = out->quants + b / 2 * (2 * kBlock) + b % 2 * 16;
-    for (size_t half = 0; half < 2; ++half)
-      if (real)
-        std::memcpy(to + half * kBlock, x[b].quants + half * 16, 16);
-      else
-        std::memset(to + half * kBlock, 0, 16);
+    std::memcpy(to, quants, 16);
+    std::memcpy(to + kBlock, quants + 16, 16);
+  };
+  for (size_t b = 0; b < blocks; ++b) {
+    out->scales[b] = x[b].scale;
+    out->sums[b] = factor * x[b].sum;
+    place(b, x[b].quants);
   }
+  constexpr int8_t kNone[kBlock] = {};
+  if (blocks % 2 != 0) place(blocks, kNone);
+  std::memset(out->scales + blocks, 0, kStep * sizeof(float));
+  std::memset(out->sums + blocks, 0, kStep * sizeof(float));
 }
 
-// The f16 at the beginning of eight blocks.
-template <size_t kBytes>
+// The f16 at the beginning of each of kCount blocks, in the first lanes.
+template <size_t kBytes, int kCount>
 HWY_INLINE __m256 Halves(const uint8_t* p) {
   const auto at = [p](size_t b) {
     int16_t half;
     std::memcpy(&half, p + b * kBytes, sizeof(half));
     return half;
   };
-  __m128i halves = _mm_cvtsi32_si128(at(0));
-  halves = _mm_insert_epi16(halves, at(1), 1);
-  halves = _mm_insert_epi16(halves, at(2), 2);
-  halves = _mm_insert_epi16(halves, at(3), 3);
-  halves = _mm_insert_epi16(halves, at(4), 4);
-  halves = _mm_insert_epi16(halves, at(5), 5);
-  halves = _mm_insert_epi16(halves, at(6), 6);
-  halves = _mm_insert_epi16(halves, at(7), 7);
+  __m128i halves = _mm_cvtsi32_si128(static_cast<uint16_t>(at(0)));
+  if constexpr (kCount > 1) halves = _mm_insert_epi16(halves, at(1), 1);
+  if constexpr (kCount > 2) {
+    halves = _mm_insert_epi16(halves, at(2), 2);
+    halves = _mm_insert_epi16(halves, at(3), 3);
+  }
+  if constexpr (kCount > 4) {
+    halves = _mm_insert_epi16(halves, at(4), 4);
+    halves = _mm_insert_epi16(halves, at(5), 5);
+    halves = _mm_insert_epi16(halves, at(6), 6);
+    halves = _mm_insert_epi16(halves, at(7), 7);
+  }
   return _mm256_cvtph_ps(halves);
 }
 
@@ -92,17 +99,20 @@ struct Sums {
   __m256 mins;
 };
 
-// Blocks 2 kPair and 2 kPair + 1 of eight. scales: of all eight.
-template <class F, int kPair>
+// Blocks 2 kPair and 2 kPair + 1 of a step, of which the second may be missing.
+// scales: of all.
+template <class F, int kPair, bool kBoth>
 HWY_INLINE void AddPair(const uint8_t* block, const int8_t* quants,
                         __m256 scales, __m256& dots) {
   constexpr size_t kSkip = F::kBytes - 16;
-  const auto* low_bytes = block + 2 * kPair * F::kBytes + kSkip;
-  const __m256i both = _mm256_inserti128_si256(
-      _mm256_castsi128_si256(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(low_bytes))),
-      _mm_loadu_si128(reinterpret_cast<const __m128i*>(low_bytes + F::kBytes)),
-      1);
+  const auto* bytes = block + 2 * kPair * F::kBytes + kSkip;
+  __m256i both = _mm256_zextsi128_si256(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  if constexpr (kBoth)
+    both = _mm256_inserti128_si256(
+        both,
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + F::kBytes)),
+        1);
   const __m256i mask = _mm256_set1_epi8(15);
   const auto* x = reinterpret_cast<const __m256i*>(quants) + 2 * kPair;
   // Four products a lane, of at most 15 * 127: far from saturation.
@@ -117,19 +127,24 @@ HWY_INLINE void AddPair(const uint8_t* block, const int8_t* quants,
   dots = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, dots);
 }
 
-// Eight blocks of a row.
-template <class F>
-HWY_INLINE void AddBlocks(const uint8_t* block, const int8_t* quants,
-                          const float* scales, const float* x_sums,
+// kCount blocks of a row from block `b` on: 8, 4, 2 or 1. Nothing beyond them
+// is read.
+template <class F, int kCount>
+HWY_INLINE void AddBlocks(const uint8_t* row, const Activations& x, size_t b,
                           Sums* sums) {
-  const __m256 raw = Halves<F::kBytes>(block);
-  const __m256 scale = _mm256_mul_ps(raw, _mm256_load_ps(scales));
-  const __m256 mins = F::kHasMin ? Halves<F::kBytes>(block + 2) : raw;
-  sums->mins = _mm256_fmadd_ps(mins, _mm256_load_ps(x_sums), sums->mins);
-  AddPair<F, 0>(block, quants, scale, sums->dots);
-  AddPair<F, 1>(block, quants, scale, sums->dots);
-  AddPair<F, 2>(block, quants, scale, sums->dots);
-  AddPair<F, 3>(block, quants, scale, sums->dots);
+  const uint8_t* block = row + b * F::kBytes;
+  const int8_t* quants = x.quants + b * kBlock;
+  const __m256 raw = Halves<F::kBytes, kCount>(block);
+  const __m256 scale = _mm256_mul_ps(raw, _mm256_loadu_ps(x.scales + b));
+  const __m256 mins = F::kHasMin ? Halves<F::kBytes, kCount>(block + 2) : raw;
+  sums->mins = _mm256_fmadd_ps(mins, _mm256_loadu_ps(x.sums + b), sums->mins);
+  AddPair<F, 0, (kCount > 1)>(block, quants, scale, sums->dots);
+  if constexpr (kCount > 2)
+    AddPair<F, 1, true>(block, quants, scale, sums->dots);
+  if constexpr (kCount > 4) {
+    AddPair<F, 2, true>(block, quants, scale, sums->dots);
+    AddPair<F, 3, true>(block, quants, scale, sums->dots);
+  }
 }
 
 // kRows rows, stride bytes apart.
@@ -148,19 +163,18 @@ HWY_INLINE void Rows(const uint8_t* w, size_t stride, size_t blocks,
     next += kRows * kStep * F::kBytes;
     HWY_UNROLL(2)
     for (size_t r = 0; r < kRows; ++r)
-      AddBlocks<F>(w + r * stride + b * F::kBytes, x.quants + b * kBlock,
-                   x.scales + b, x.sums + b, &sums[r]);
+      AddBlocks<F, 8>(w + r * stride, x, b, &sums[r]);
   }
-  if (b < blocks) {
-    // Nothing beyond a row is read, and scales of 0 make numbers of it.
-    for (size_t r = 0; r < kRows; ++r) {
-      alignas(32) uint8_t rest[kStep * F::kBytes] = {};
-      std::memcpy(rest, w + r * stride + b * F::kBytes,
-                  (blocks - b) * F::kBytes);
-      AddBlocks<F>(rest, x.quants + b * kBlock, x.scales + b, x.sums + b,
-                   &sums[r]);
-    }
-  }
+  const auto add = [&]<int kCount>() HWY_ATTR {
+    if ((blocks & kCount) == 0) return;
+    HWY_UNROLL(2)
+    for (size_t r = 0; r < kRows; ++r)
+      AddBlocks<F, kCount>(w + r * stride, x, b, &sums[r]);
+    b += kCount;
+  };
+  add.template operator()<4>();
+  add.template operator()<2>();
+  add.template operator()<1>();
   const hn::Full256<float> d;
   HWY_UNROLL(2)
   for (size_t r = 0; r < kRows; ++r)
