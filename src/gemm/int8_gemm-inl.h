@@ -137,7 +137,7 @@ int8_gemm::Kernel ThisGenericKernel() {
 
 // The kernel of this target.
 int8_gemm::Kernel ThisKernel() {
-#if HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2
+#if DAPPLE_MADDUBS
   return {.name = HWY_TARGET == HWY_AVX2 ? "avx2" : "sse",
           .run = 4,
           .interleave = 1,
@@ -152,6 +152,8 @@ int8_gemm::Kernel ThisKernel() {
 // Whether it beats products of floats.
 bool ThisInt8Wins() {
 #if HWY_ARCH_X86
+  // Not on SSE2, which emulates pmaddubsw, nor on AVX-512 without VNNI, where
+  // it has not been tried.
   return HWY_TARGET <= HWY_AVX3_DL ||
          (HWY_TARGET >= HWY_AVX2 && HWY_TARGET <= HWY_SSSE3);
 #else

@@ -23,7 +23,12 @@
 #include "gemm/int8_gemm.h"
 #include "hwy/highway.h"
 
-#if HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2
+// AVX2 and older; the product is emulated on SSE2.
+#undef DAPPLE_MADDUBS
+#define DAPPLE_MADDUBS \
+  (HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2 && HWY_TARGET <= HWY_SSE2)
+
+#if DAPPLE_MADDUBS
 HWY_BEFORE_NAMESPACE();
 namespace dapple {
 namespace HWY_NAMESPACE {
@@ -203,6 +208,6 @@ void MultiplyMaddubs(const int8_gemm::Block& block) {
 }  // namespace HWY_NAMESPACE
 }  // namespace dapple
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2
+#endif  // DAPPLE_MADDUBS
 
 #endif  // per-target include guard
