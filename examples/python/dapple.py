@@ -112,6 +112,7 @@ class SessionOptions(_Struct):
         ("generation_slots", c_size_t),
         ("drop_oldest", c_int32),
         ("beyond_context", c_int32),
+        ("quote_tokens", c_size_t),
     ]
 
 

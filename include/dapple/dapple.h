@@ -146,6 +146,10 @@ typedef struct dapple_session_options {
   int32_t drop_oldest;      /* when they are full: 1 drops the oldest generated
                                token, 0 stops */
   int32_t beyond_context;   /* 1: allow more tokens than trained for */
+  /* Tokens of the longest text that dapple_quote will get: what it makes of
+   * them is part of the plan. 0: prompt_tokens, since the text is a part of the
+   * prompt; SIZE_MAX: nothing will be quoted. */
+  size_t quote_tokens;
 } dapple_session_options;
 
 typedef struct dapple_plan {
@@ -211,8 +215,8 @@ DAPPLE_API dapple_code dapple_sample(dapple_session* session,
                                      dapple_error* error);
 /* From here on the answer consists of whole sentences of text[0, bytes), at
  * least `least` and at most `most` of them. Between dapple_prefill and the
- * first dapple_next. The sentences' tokens are kept beside the plan: leave room
- * for them in ram_bytes. */
+ * first dapple_next. DAPPLE_DOES_NOT_FIT for a text of more tokens than
+ * were planned (quote_tokens). */
 DAPPLE_API dapple_code dapple_quote(dapple_session* session, const char* text,
                                     size_t bytes, size_t least, size_t most,
                                     dapple_error* error);

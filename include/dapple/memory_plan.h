@@ -50,6 +50,14 @@ Result<Schedule> ParseSchedule(std::string_view name);
 Result<Residency> ParseResidency(std::string_view name);
 Result<KvPrecision> ParseKvPrecision(std::string_view name);
 
+// What a session's owner takes beside it once the plan is made, and so is not
+// among what was resident then; bytes, for each token of the prompt or in all.
+struct OwnerMemory {
+  uint64_t per_token = 0;         // from the prompt's reading on
+  uint64_t decode_per_token = 0;  // from the first token written on
+  uint64_t decode = 0;
+};
+
 // What a session's user asks of its memory.
 struct MemoryOptions {
   // Cap on the whole process, bytes; 0: none.
@@ -59,6 +67,7 @@ struct MemoryOptions {
   KvPrecision kv = KvPrecision::kAuto;  // of what is retained
   std::string spill_folder;             // "": nothing is ever spilled
   size_t chunk_tokens = 1024;           // of the streaming schedule
+  OwnerMemory owner;                    // a part of the plan
 };
 
 struct MemoryPart {

@@ -30,8 +30,10 @@
 namespace dapple {
 
 struct QuoteLimits {
-  size_t min_tokens = 6;     // of a sentence, with the space before it; >= 2
-  size_t max_tokens = 160;   // of a sentence
+  size_t min_tokens = 6;    // of a sentence, with the space before it; >= 2
+  size_t max_tokens = 160;  // of a sentence
+  // Of all sentences that there are: more are kDoesNotFit.
+  size_t max_text_tokens = SIZE_MAX;
   size_t min_sentences = 1;  // no end token before; >= 1
   size_t max_sentences = 5;  // then only end tokens
   // Whether other text of the same turn (a lead-in) comes before: the first
@@ -73,6 +75,10 @@ class QuoteConstraint {
   // Sentences there are to choose from.
   size_t sentence_count() const { return sentences_.size(); }
   size_t MemoryBytes() const;
+  // What splitting a text, cutting its sentences into tokens and keeping them
+  // takes at its peak, for each token of the text: from measurements of texts
+  // in several scripts.
+  static constexpr uint64_t kBytesPerTextToken = 36;
 
   // Forgets what was accepted.
   void Reset();

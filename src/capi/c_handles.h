@@ -26,6 +26,7 @@ struct dapple_session {
   std::shared_ptr<dapple::Engine> engine;
   std::unique_ptr<dapple::Session> session;
   size_t max_new_tokens = 0;
+  size_t quote_tokens = 0;  // of the longest text to quote
 
   dapple::SamplerOptions sampling;
   std::unique_ptr<dapple::Sampler> sampler;

@@ -1,5 +1,6 @@
 #include "capi/c_options.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -7,9 +8,14 @@
 #include "dapple/default_cap.h"
 #include "dapple/eviction.h"
 #include "dapple/memory_plan.h"
+#include "dapple/quote_constraint.h"
+#include "dapple/tokenizer.h"
 
 namespace dapple::capi {
 namespace {
+
+// Of a quoted text: what so many take can be added up.
+constexpr size_t kMostTokens = size_t{1} << 40;
 
 std::string OrDefault(const char* given, const char* otherwise) {
   return given == nullptr ? otherwise : given;
@@ -75,12 +81,27 @@ Result<SessionOptions> ToSessionOptions(const dapple_session_options* given) {
       memory.kv, Field("kv", ParseKvPrecision(OrDefault(read.kv, "auto"))));
   memory.spill_folder = OrDefault(read.spill_folder, "");
   memory.chunk_tokens = OrDefault(read.chunk_tokens, 1024);
+  // dapple_session's copy of the prompt, and what dapple_quote makes.
+  memory.owner.per_token = sizeof(TokenId);
+  if (read.quote_tokens == 0)
+    memory.owner.decode_per_token = QuoteConstraint::kBytesPerTextToken;
+  else if (read.quote_tokens != SIZE_MAX)
+    memory.owner.decode = std::min(read.quote_tokens, kMostTokens) *
+                          QuoteConstraint::kBytesPerTextToken;
   if (read.ram_bytes == 0) {
     memory.ram_bytes = FindDefaultCap().bytes;
   } else if (read.ram_bytes != UINT64_MAX) {
     memory.ram_bytes = read.ram_bytes;
   }
   return options;
+}
+
+Result<size_t> QuoteTokens(const dapple_session_options* given) {
+  DAPPLE_ASSIGN_OR_RETURN(const dapple_session_options read,
+                          ReadStruct(given, "dapple_session_options"));
+  if (read.quote_tokens == 0) return read.prompt_tokens;
+  if (read.quote_tokens == SIZE_MAX) return size_t{0};
+  return std::min(read.quote_tokens, kMostTokens);
 }
 
 Result<SamplerOptions> ToSamplerOptions(const dapple_sampling* given) {

@@ -2,6 +2,8 @@
 #ifndef DAPPLE_CAPI_C_OPTIONS_H_
 #define DAPPLE_CAPI_C_OPTIONS_H_
 
+#include <cstddef>
+
 #include "dapple/dapple.h"
 #include "dapple/engine.h"
 #include "dapple/sampler.h"
@@ -13,6 +15,8 @@ namespace dapple::capi {
 // that dapple.h states.
 Result<EngineOptions> ToEngineOptions(const dapple_model_options* given);
 Result<SessionOptions> ToSessionOptions(const dapple_session_options* given);
+// Of the longest text that dapple_quote may get.
+Result<size_t> QuoteTokens(const dapple_session_options* given);
 Result<SamplerOptions> ToSamplerOptions(const dapple_sampling* given);
 
 dapple_plan ToPlan(const PlanReport& report);

@@ -192,6 +192,8 @@ dapple_code dapple_session_new(dapple_model* model,
     DAPPLE_ASSIGN_OR_RETURN(made->session, model->engine->NewSession(read));
     made->engine = model->engine;
     made->max_new_tokens = read.max_new_tokens;
+    DAPPLE_ASSIGN_OR_RETURN(made->quote_tokens,
+                            dapple::capi::QuoteTokens(options));
     made->prompt.reserve(read.prompt_tokens);
     made->allowed.reserve(made->tokenizer().vocab_size());
     *session = made.release();
@@ -252,6 +254,8 @@ dapple_code dapple_quote(dapple_session* session, const char* text,
     dapple::QuoteLimits limits;
     limits.min_sentences = least;
     limits.max_sentences = most;
+    // Sentences alone may come to a few more tokens than amid their text.
+    limits.max_text_tokens = session->quote_tokens + session->quote_tokens / 8;
     limits.after_text = !BeginsText(*session);
     DAPPLE_ASSIGN_OR_RETURN(
         QuoteConstraint made,

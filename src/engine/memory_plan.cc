@@ -8,6 +8,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "dapple/control_group.h"
 #include "dapple/default_cap.h"
 
 namespace dapple {
@@ -185,33 +186,14 @@ AvailableMemory FindAvailableMemory(const std::string& root) {
     found.bytes = available;
     found.source = "its control group";
   };
-  // "4:memory:/path" (v1) and "0::/path" (v2). Every group above counts too.
-  std::ifstream file(root + "/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers =
-        "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool v2 = controllers == ",,";
-    if (!v2 && controllers.find(",memory,") == std::string::npos) continue;
-    std::string path = line.substr(second + 1);
-    const std::string mount =
-        root + (v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory");
-    while (true) {
-      uint64_t available = 0;
-      const std::string folder = mount + (path == "/" ? "" : path);
-      if (v2 ? GroupAvailable(folder, "memory.max", "memory.current",
-                              "inactive_file", &available)
-             : GroupAvailable(folder, "memory.limit_in_bytes",
-                              "memory.usage_in_bytes", "total_inactive_file",
-                              &available))
-        consider(available);
-      const size_t slash = path.find_last_of('/');
-      if (slash == std::string::npos || path.empty() || path == "/") break;
-      path.resize(slash);
-      if (path.empty()) path = "/";
-    }
+  for (const ControlGroup& group : FindMemoryGroups(root)) {
+    uint64_t available = 0;
+    if (group.v2 ? GroupAvailable(group.folder, "memory.max", "memory.current",
+                                  "inactive_file", &available)
+                 : GroupAvailable(group.folder, "memory.limit_in_bytes",
+                                  "memory.usage_in_bytes",
+                                  "total_inactive_file", &available))
+      consider(available);
   }
   return found;
 }

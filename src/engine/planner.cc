@@ -208,6 +208,11 @@ Result<MemoryPlan> Planner::PlanOf(const PlannedSchedule& planned,
     both("tokenizer", model_.tokenizer_bytes);
     both("prompt text and ids", prompt_tokens * kTextBytesPerToken);
   }
+  const OwnerMemory& owner = options_.memory.owner;
+  const uint64_t owned = owner.per_token * prompt_tokens;
+  const uint64_t later = owner.decode + owner.decode_per_token * prompt_tokens;
+  if (owned + later != 0)
+    plan.parts.push_back({"caller's ids and quotes", owned, owned + later});
   AddWeights(planned, setup.shape.pass_rows(), &plan);
   DAPPLE_ASSIGN_OR_RETURN(
       const std::vector<MemoryPart> arena,

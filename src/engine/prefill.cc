@@ -126,6 +126,7 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
   Status status;
   const TraceSpan span(options_.trace, "prefill", -1, prompt.size());
   const NoAllocation promise(&Gemm::InsideLibrary);
+  ExpectWeights(/*reading=*/true);
   model_.parallel.Region([&] {
     const size_t length = prompt_length_;
     const size_t step = shape_.streaming() ? shape_.chunk_tokens : length;
@@ -138,6 +139,7 @@ Status SessionImpl::Prefill(std::span<const TokenId> prompt,
                            &progress);
     }
   });
+  ExpectWeights(/*reading=*/false);
   prompt_ = {};
   space_.ReleasePrefill();
   if (status.ok()) {
@@ -178,13 +180,17 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
   TraceSpan span(options_.trace, layer == 0 ? "embed" : "load residual",
                  static_cast<int>(layer), rows);
   if (layer == 0) {
+    const auto id_of = [&](size_t row) {
+      return row < pass.tokens ? prompt_[pass.begin + row]
+                               : probe_[row - pass.tokens];
+    };
+    if (shape_.weights != Residency::kResident)
+      for (size_t row = first; row < first + rows; ++row)
+        ReadAheadPages(EmbeddingRow(id_of(row)));
     model_.parallel.For(CeilDiv(rows, kRowsPerItem), [&](size_t item, int) {
       const size_t end = std::min(rows, (item + 1) * kRowsPerItem);
       for (size_t i = item * kRowsPerItem; i < end; ++i) {
-        const size_t row = first + i;
-        const TokenId id = row < pass.tokens ? prompt_[pass.begin + row]
-                                             : probe_[row - pass.tokens];
-        EmbedRow(id, &space_.layer.x[i * d]);
+        EmbedRow(id_of(first + i), &space_.layer.x[i * d]);
       }
     });
     if (shape_.weights != Residency::kResident)
@@ -222,9 +228,11 @@ Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
   const size_t total = pass.tokens + pseudo_rows();
   const size_t layers = model_.config.layers;
   const bool release = shape_.weights != Residency::kResident;
+  ReadAhead(model_.weights.layers[0], read_ahead_);
   for (size_t layer = 0; layer < layers; ++layer) {
     const LayerWeights& weights = model_.weights.layers[layer];
-    if (layer + 1 < layers) ReadAhead(model_.weights.layers[layer + 1]);
+    if (layer + 1 < layers)
+      ReadAhead(model_.weights.layers[layer + 1], read_ahead_);
     TraceSpan span(options_.trace, "repack", static_cast<int>(layer));
     const PackedLayer packed =
         layer_.Pack(weights, *gemm_, space_.packed, release);

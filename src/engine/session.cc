@@ -62,6 +62,14 @@ Result<std::unique_ptr<Session>> SessionImpl::Create(
     const size_t rows[] = {session->shape_.staging_rows()};
     session->staging_ = KvSlots(slots, rows, space.staging);
   }
+  session->read_ahead_ = UINT64_MAX;
+  if (shape.weights != Residency::kResident) {
+    const uint64_t available = FindAvailableMemory().bytes;
+    const uint64_t planned = session->planned_.plan.TotalBytes();
+    // Half: what was used already is not dropped at once.
+    if (available != 0)
+      session->read_ahead_ = (available - std::min(available, planned)) / 2;
+  }
   if (shape.spilled()) {
     DAPPLE_ASSIGN_OR_RETURN(
         session->spill_, SpillFile::Create(options.memory.spill_folder,
@@ -95,18 +103,37 @@ Status SessionImpl::CheckIds(std::span<const TokenId> ids) const {
   return Status::Ok();
 }
 
-void SessionImpl::EmbedRow(TokenId id, float* out) const {
+std::span<const std::byte> SessionImpl::EmbeddingRow(TokenId id) const {
   const WeightMatrix& table = model_.weights.embedding;
-  kernels::Dequantize(table.type,
-                      table.data + static_cast<size_t>(id) * table.row_bytes,
+  return {table.data + static_cast<size_t>(id) * table.row_bytes,
+          table.row_bytes};
+}
+
+void SessionImpl::EmbedRow(TokenId id, float* out) const {
+  kernels::Dequantize(model_.weights.embedding.type, EmbeddingRow(id).data(),
                       model_.config.width, out);
   const float scale = model_.config.embedding_scale;
   if (scale != 1.0f)
     for (size_t i = 0; i < model_.config.width; ++i) out[i] *= scale;
 }
 
-void ReadAhead(const LayerWeights& layer) {
-  for (const WeightMatrix* w : layer.Matrices()) ReadAheadPages(PagesOf(*w));
+void SessionImpl::ExpectWeights(bool reading) const {
+  const bool once = shape_.weights == Residency::kStreamed ||
+                    (shape_.weights == Residency::kReread && reading);
+  const PageUse use = once ? PageUse::kAnnounced : PageUse::kNormal;
+  // The small ones between the matrices, too: a fault there would bring much of
+  // both neighbours.
+  for (const GgufTensor& tensor : model_.file.tensors())
+    ExpectUse(tensor.data, use);
+}
+
+void ReadAhead(const LayerWeights& layer, uint64_t most) {
+  for (const WeightMatrix* w : layer.Matrices()) {
+    const std::span<const std::byte> pages = PagesOf(*w);
+    const size_t bytes = std::min<uint64_t>(pages.size(), most);
+    ReadAheadPages(pages.first(bytes));
+    most -= bytes;
+  }
 }
 
 void SessionImpl::ComputeLogits(bool release) {
@@ -124,6 +151,7 @@ void SessionImpl::ComputeLogits(bool release) {
     WeightMatrix slab = head;
     slab.data += row * head.row_bytes;
     slab.n = std::min(rows, head.n - row);
+    if (release) ReadAheadPages(PagesOf(slab));
     const MatVecOutput part[] = {{&slab, &space_.logits[row]}};
     MatVec(part, s.a.data(), shape_.exact, s.activations, model_.parallel);
     if (release) ReleasePages(PagesOf(slab));
@@ -157,6 +185,7 @@ Status SessionImpl::Append(TokenId id) {
 
 void SessionImpl::AppendLayers(TokenId id) {
   const TraceSpan span(options_.trace, "token", -1, 1);
+  const bool streamed = shape_.weights == Residency::kStreamed;
   EmbedRow(id, space_.layer.x.data());
   const size_t slots = eviction_->generation_slots;
   DecoderLayer::DecodeStep step;
@@ -165,12 +194,12 @@ void SessionImpl::AppendLayers(TokenId id) {
   step.slot = appended_ % slots;
   step.generated = std::min(appended_ + 1, slots);
   const size_t layers = model_.config.layers;
-  const bool streamed = shape_.weights == Residency::kStreamed;
   if (streamed) ReleasePages(PagesOf(model_.weights.embedding));
   for (size_t layer = 0; layer < layers; ++layer) {
     const LayerWeights& weights = model_.weights.layers[layer];
+    if (streamed) ReadAhead(weights, UINT64_MAX);
     if (streamed && layer + 1 < layers)
-      ReadAhead(model_.weights.layers[layer + 1]);
+      ReadAhead(model_.weights.layers[layer + 1], read_ahead_);
     layer_.Decode(weights, step, layer, variants_[selected_], space_.layer);
     if (!streamed) continue;
     for (const WeightMatrix* w : weights.Matrices()) ReleasePages(PagesOf(*w));

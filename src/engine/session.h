@@ -35,8 +35,9 @@ struct LoadedModel {
   bool exact = false;  // Compute::kF32
 };
 
-// Starts reading a layer's pages while the one before it is computed.
-void ReadAhead(const LayerWeights& layer);
+// Starts reading a layer's pages, at most so many bytes of them, while the one
+// before it is computed.
+void ReadAhead(const LayerWeights& layer, uint64_t most);
 
 class SessionImpl : public Session {
  public:
@@ -81,6 +82,11 @@ class SessionImpl : public Session {
   Status CheckLogits() const;
   Status CheckIds(std::span<const TokenId> ids) const;
   void EmbedRow(TokenId id, float* out) const;
+  // Weights that do not stay are announced matrix by matrix (rows of the table
+  // of embeddings one by one), so that none is read twice; those that stay
+  // after the prompt are from then on left to the system.
+  void ExpectWeights(bool reading) const;
+  std::span<const std::byte> EmbeddingRow(TokenId id) const;
   // Rows of the residual stream to and from scratch.x.
   Status LoadResidual(size_t first, size_t rows);
   Status StoreResidual(size_t first, size_t rows);
@@ -145,6 +151,9 @@ class SessionImpl : public Session {
   size_t kept_before_ = 0;  // keys of earlier chunks in the layer at hand
   size_t selected_ = 0;
   size_t appended_ = 0;  // generated tokens since the prompt
+  // Of weights that do not stay: what the system's page cache has room for
+  // until it is used. More would be dropped, and read twice.
+  uint64_t read_ahead_ = 0;
 };
 
 }  // namespace dapple

@@ -79,6 +79,7 @@ PackedLayer DecoderLayer::Pack(const LayerWeights& weights, const Gemm& gemm,
   for (const auto& [w, span] : parts) {
     *span = memory.subspan(offset, gemm.PackedBytes(ShapeOf(*w)));
     offset += span->size();
+    if (release) ReadAheadPages(PagesOf(*w));
     gemm.Pack(*w, *span, parallel_);
     if (release) ReleasePages(PagesOf(*w));
   }

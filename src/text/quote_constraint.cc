@@ -60,14 +60,30 @@ Result<QuoteConstraint> QuoteConstraint::Create(const Tokenizer& tokenizer,
   QuoteConstraint constraint;
   constraint.limits_ = limits;
   constraint.end_ids_ = tokenizer.end_ids();
+  // No vector grows below: memory that is not touched costs nothing, copies of
+  // what is would. A token has at least one byte; a space may come before.
+  size_t most_tokens = 0;
+  for (const Sentence& sentence : sentences)
+    most_tokens += sentence.text.size() + 2;
+  for (Form& form : constraint.forms_) {
+    form.tokens.reserve(most_tokens);
+    form.offsets.reserve(sentences.size() + 1);
+  }
+  size_t text_tokens = 0;
+  std::vector<size_t> kept;
+  kept.reserve(sentences.size());
   std::unordered_set<std::string_view> seen;
   seen.reserve(sentences.size());
-  std::vector<size_t> kept;
   for (size_t i = 0; i < sentences.size(); ++i) {
     const std::string& text = sentences[i].text;
     if (text.empty() || text[0] == ' ' || !seen.insert(text).second) continue;
     DAPPLE_ASSIGN_OR_RETURN(const std::vector<TokenId> later,
                             EncodeExactly(tokenizer, " " + text));
+    text_tokens += later.size();
+    if (text_tokens > limits.max_text_tokens)
+      return DoesNotFit("the sentences of the text have more than the " +
+                        std::to_string(limits.max_text_tokens) +
+                        " tokens that were planned");
     if (later.size() < limits.min_tokens || later.size() > limits.max_tokens)
       continue;
     DAPPLE_ASSIGN_OR_RETURN(const std::vector<TokenId> first,
@@ -84,14 +100,12 @@ Result<QuoteConstraint> QuoteConstraint::Create(const Tokenizer& tokenizer,
                            std::to_string(limits.min_tokens) + " to " +
                            std::to_string(limits.max_tokens) + " tokens)");
   }
-  seen.clear();  // its views end here
-  constraint.sentences_.reserve(kept.size());
-  for (const size_t i : kept)
-    constraint.sentences_.push_back(std::move(sentences[i]));
-  for (Form& form : constraint.forms_) {
-    form.tokens.shrink_to_fit();
-    form.Sort();
-  }
+  std::unordered_set<std::string_view>().swap(seen);  // its views end here
+  for (size_t i = 0; i < kept.size(); ++i)
+    if (i != kept[i]) sentences[i] = std::move(sentences[kept[i]]);
+  sentences.resize(kept.size());
+  constraint.sentences_ = std::move(sentences);
+  for (Form& form : constraint.forms_) form.Sort();
   constraint.used_.assign(kept.size(), 0);
   // A state that is a whole sentence allows what goes on and what begins.
   constraint.max_allowed_ = 2 * kept.size() + constraint.end_ids_.size();
@@ -253,9 +267,8 @@ size_t QuoteConstraint::MemoryBytes() const {
                  sentences_.capacity() * sizeof(Sentence);
   for (const Sentence& sentence : sentences_) bytes += sentence.text.capacity();
   for (const Form& form : forms_) {
-    bytes +=
-        form.tokens.capacity() * sizeof(TokenId) +
-        (form.offsets.capacity() + form.order.capacity()) * sizeof(uint32_t);
+    bytes += form.tokens.size() * sizeof(TokenId) +
+             (form.offsets.size() + form.order.size()) * sizeof(uint32_t);
   }
   return bytes;
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -71,8 +72,19 @@ Result<MmapFile> MmapFile::Open(const std::string& path) {
   return file;
 }
 
+void ExpectUse(std::span<const std::byte> part, PageUse use) {
+  Advise(part, use == PageUse::kAnnounced ? MADV_RANDOM : MADV_NORMAL,
+         /*inside=*/false);
+}
+
 void ReadAheadPages(std::span<const std::byte> part) {
-  Advise(part, MADV_WILLNEED, /*inside=*/false);
+  // Linux cuts a longer request to the device's read-ahead, without a word.
+  constexpr size_t kLongest = size_t{128} << 10;
+  while (!part.empty()) {
+    const size_t bytes = std::min(kLongest, part.size());
+    Advise(part.first(bytes), MADV_WILLNEED, /*inside=*/false);
+    part = part.subspan(bytes);
+  }
 }
 
 void ReleasePages(std::span<const std::byte> part) {

@@ -35,7 +35,20 @@ class MmapFile {
   size_t size_ = 0;
 };
 
-// For any part of a mapped file. Starts reading its pages in the background.
+// How pages get into memory.
+enum class PageUse {
+  // The system reads around a fault: also what lies before and behind, as much
+  // as the device's read-ahead, which can be megabytes.
+  kNormal,
+  // A fault brings one page: ReadAheadPages comes first. For what is read once,
+  // or here and there, and must not bring its neighbours.
+  kAnnounced,
+};
+
+// For any part of a mapped file; pages that it shares with its neighbours
+// count as its own.
+void ExpectUse(std::span<const std::byte> part, PageUse use);
+// Starts reading its pages in the background.
 void ReadAheadPages(std::span<const std::byte> part);
 // Takes the pages wholly inside `part` out of this process's resident set.
 // They stay in the system's page cache as long as it has room.

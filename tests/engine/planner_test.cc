@@ -66,6 +66,25 @@ TEST_CASE("the plan counts what a sampler of a large vocabulary holds") {
   CHECK(part->decode == 50000 * (sizeof(float) + sizeof(TokenId)));
 }
 
+TEST_CASE("the plan counts what the session's owner says it will take") {
+  const TinyModel model(TinyShape{}, 59);
+  SessionOptions options = Wanted(1000, "full", 0);
+  const MemoryPlan without = PlanFor(model, options).Chosen().plan;
+  CHECK(std::ranges::find(without.parts, "caller's ids and quotes",
+                          &MemoryPart::name) == without.parts.end());
+  options.memory.owner = {
+      .per_token = 4, .decode_per_token = 50, .decode = 70000};
+  const MemoryPlan plan = PlanFor(model, options).Chosen().plan;
+  const auto part = std::ranges::find(plan.parts, "caller's ids and quotes",
+                                      &MemoryPart::name);
+  REQUIRE(part != plan.parts.end());
+  CHECK(part->prefill == 4000);
+  CHECK(part->decode == 124000);
+  CHECK_FALSE(part->in_arena);
+  CHECK(plan.PrefillBytes() >= without.PrefillBytes() + 4000);
+  CHECK(plan.DecodeBytes() >= without.DecodeBytes() + 124000);
+}
+
 TEST_CASE("a tighter cap never keeps more, and a taken plan fits it") {
   const TinyModel model(TinyShape{}, 62);
   const uint64_t all =

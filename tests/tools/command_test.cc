@@ -227,6 +227,8 @@ TEST_CASE("info lists what there is, and DAPPLE_TARGET picks one of it") {
   CHECK(info["cores"] >= 1);
   REQUIRE(!info["targets"].empty());
   CHECK(info["kernels"].size() >= 4);
+  CHECK(info["clocks"]["policies"].is_array());
+  CHECK(info["clocks"]["held_back_by"].is_array());
   const std::string worst = info["targets"].back();
   setenv("DAPPLE_TARGET", worst.c_str(), 1);
   const auto forced = nlohmann::json::parse(Dapple(folder, "info --json").out);
@@ -241,7 +243,9 @@ TEST_CASE("info lists what there is, and DAPPLE_TARGET picks one of it") {
   CHECK(unknown.err.find(worst) != std::string::npos);
   CheckRefused(unknown, 2, "avx9000");
   unsetenv("DAPPLE_TARGET");
-  CHECK(Dapple(folder, "info").out.find("features") != std::string::npos);
+  const std::string text = Dapple(folder, "info").out;
+  CHECK(text.find("features") != std::string::npos);
+  CHECK(text.find("\nheld back by ") != std::string::npos);
 }
 
 TEST_CASE("eval logits fails when the model is not the reference's") {

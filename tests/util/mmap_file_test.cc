@@ -32,10 +32,15 @@ TEST_CASE("a mapped file shows its bytes, also after moves and advice") {
   MmapFile moved(std::move(file));
   CHECK(file.bytes().empty());  // NOLINT: the moved-from state is defined
   // Advice at odd places must not change what is read.
-  ReadAheadPages(moved.bytes().subspan(1, 70000));
+  ReadAheadPages(moved.bytes().subspan(1, 170000));
+  ExpectUse(moved.bytes().subspan(3, 90001), PageUse::kAnnounced);
+  ExpectUse(moved.bytes().subspan(70000), PageUse::kAnnounced);
   ReleasePages(moved.bytes().subspan(5, 140001));
   ReleasePages(moved.bytes());
   ReadAheadPages({});
+  ExpectUse({}, PageUse::kAnnounced);
+  CHECK(Text(moved) == bytes);
+  ExpectUse(moved.bytes(), PageUse::kNormal);
   CHECK(Text(moved) == bytes);
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "chat_flags.h"
+#include "clock_text.h"
 #include "command.h"
 #include "generation.h"
 #include "quotes.h"
@@ -79,7 +80,9 @@ void AddAsk(CLI::App& root, Run& run) {
   options->generation.AddTo(*command, kAskLength.tokens);
   command->callback([options, &run] {
     run = [options] {
+      const ClockWatch clocks;
       const auto report = RunAsk(*options);
+      if (!options->generation.quiet) clocks.Mention();
       return report.ok() ? ExitCodeOf(*report) : Fail(report.status());
     };
   });

@@ -16,6 +16,7 @@
 #include <random>
 
 #include "bench.h"
+#include "clock_text.h"
 #include "interrupt.h"
 #include "limits_text.h"
 #include "model_options.h"
@@ -375,8 +376,10 @@ void AddBenchRun(CLI::App& bench, Run& run) {
   options->flags.AddTo(*command);
   command->callback([options, &run] {
     run = [options] {
+      const ClockWatch clocks;
       Bench work(*options);
       const Status status = work.Run();
+      clocks.Mention();
       if (status.code() == StatusCode::kCancelled) return int{kExitInterrupted};
       return status.ok() ? int{kExitOk} : Fail(status);
     };

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "chat_flags.h"
+#include "clock_text.h"
 #include "command.h"
 #include "generation.h"
 
@@ -99,7 +100,9 @@ void AddGenerate(CLI::App& root, Run& run) {
   options->generation.AddTo(*command, 256);
   command->callback([options, &run] {
     run = [options] {
+      const ClockWatch clocks;
       const auto report = RunGenerate(*options);
+      if (!options->generation.quiet) clocks.Mention();
       return report.ok() ? ExitCodeOf(*report) : Fail(report.status());
     };
   });

@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "clock_text.h"
 #include "dapple/cpu_report.h"
 #include "info.h"
 
@@ -15,7 +16,7 @@ std::string Joined(const std::vector<std::string>& names) {
   return all.empty() ? "none" : all;
 }
 
-void PrintText(const CpuReport& cpu) {
+void PrintText(const CpuReport& cpu, const ClockLimits& clocks) {
   std::printf("%-18s %s, %s, %d %s\n", "processor",
               Printable(cpu.model).c_str(), cpu.architecture.c_str(), cpu.cores,
               cpu.cores == 1 ? "core" : "cores");
@@ -26,9 +27,10 @@ void PrintText(const CpuReport& cpu) {
   for (const KernelChoice& kernel : cpu.kernels)
     std::printf("%-38s %-18s %s\n", kernel.kernel.c_str(),
                 kernel.choice.c_str(), kernel.reason.c_str());
+  std::printf("\n%s", ClockText(clocks).c_str());
 }
 
-void PrintJson(const CpuReport& cpu) {
+void PrintJson(const CpuReport& cpu, const ClockLimits& clocks) {
   nlohmann::ordered_json json = {
       {"processor", cpu.model},
       {"architecture", cpu.architecture},
@@ -42,6 +44,7 @@ void PrintJson(const CpuReport& cpu) {
     json["kernels"].push_back({{"kernel", kernel.kernel},
                                {"choice", kernel.choice},
                                {"reason", kernel.reason}});
+  json["clocks"] = ClockJson(clocks);
   std::printf("%s\n",
               json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace)
                   .c_str());
@@ -52,15 +55,18 @@ void PrintJson(const CpuReport& cpu) {
 void AddInfo(CLI::App& root, Run& run) {
   auto json = std::make_shared<bool>(false);
   CLI::App* command = root.add_subcommand(
-      "info", "Show what this processor can do and which code runs on it");
+      "info",
+      "Show what this processor can do, which code runs on it and what "
+      "holds it back");
   command->add_flag("--json", *json, "Print JSON");
   command->callback([json, &run] {
     run = [json]() -> int {
       const CpuReport cpu = DescribeCpu();
+      const ClockLimits clocks = ReadClockLimits();
       if (*json)
-        PrintJson(cpu);
+        PrintJson(cpu, clocks);
       else
-        PrintText(cpu);
+        PrintText(cpu, clocks);
       return kExitOk;
     };
   });

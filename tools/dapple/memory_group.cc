@@ -11,6 +11,8 @@
 #include <fstream>
 #include <vector>
 
+#include "dapple/control_group.h"
+
 namespace dapple::tool {
 namespace {
 
@@ -22,35 +24,18 @@ bool WriteNumber(const std::string& path, uint64_t number) {
   return file.good();
 }
 
-struct Parent {
-  std::string folder;
-  bool v2;
-};
-
 // Where a group may be made. First the top, which holds no processes of its
 // own (version 2 gives no controllers to children of a group that does); then
 // where this process is, and above it, for delegated subtrees.
-std::vector<Parent> Parents(const std::string& root) {
+std::vector<ControlGroup> Parents(const std::string& root) {
   const std::string v1 = root + "/sys/fs/cgroup/memory";
   const std::string v2 = root + "/sys/fs/cgroup";
-  std::vector<Parent> parents;
-  if (Exists(v1 + "/memory.usage_in_bytes")) parents.push_back({v1, false});
-  if (Exists(v2 + "/cgroup.controllers")) parents.push_back({v2, true});
-  std::ifstream file(root + "/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string names =
-        "," + line.substr(first + 1, second - first - 1) + ",";
-    const bool is_v2 = names == ",,";
-    if (!is_v2 && names.find(",memory,") == std::string::npos) continue;
-    std::string path = line.substr(second + 1);
-    while (path.size() > 1) {
-      parents.push_back({(is_v2 ? v2 : v1) + path, is_v2});
-      path.resize(path.find_last_of('/'));
-    }
-  }
+  std::vector<ControlGroup> parents;
+  if (Exists(v1 + "/memory.usage_in_bytes"))
+    parents.push_back({v1, false, true});
+  if (Exists(v2 + "/cgroup.controllers")) parents.push_back({v2, true, true});
+  for (ControlGroup& group : FindMemoryGroups(root))
+    if (!group.top) parents.push_back(std::move(group));
   return parents;
 }
 
@@ -87,7 +72,7 @@ Result<std::unique_ptr<MemoryGroup>> MemoryGroup::Create(
   Status problem = Unsupported(
       "no memory control group can be made: the system has no controller for "
       "memory");
-  for (const Parent& parent : Parents(root)) {
+  for (const ControlGroup& parent : Parents(root)) {
     const std::string folder = parent.folder + name;
     if (mkdir(folder.c_str(), 0755) != 0) {
       problem =

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "chat_flags.h"
+#include "clock_text.h"
 #include "command.h"
 #include "generation.h"
 #include "quotes.h"
@@ -317,7 +318,12 @@ void AddSummarize(CLI::App& root, Run& run) {
   CLI::Option* tokens = command->get_option("--max-tokens");
   command->callback([options, tokens, &run] {
     options->tokens_given = tokens->count() != 0;
-    run = [options] { return RunSummarize(*options); };
+    run = [options] {
+      const ClockWatch clocks;
+      const int exit_code = RunSummarize(*options);
+      if (!options->generation.quiet) clocks.Mention();
+      return exit_code;
+    };
   });
 }
 
