@@ -261,6 +261,16 @@ TEST_CASE("the scripts explain themselves and refuse unknown options") {
     CHECK(unknown.code == 2);
     CHECK(unknown.output.find("--frobnicate") != std::string::npos);
   }
+  for (const char* name : {"../package/deb/build", "../package/deb/try"}) {
+    CAPTURE(name);
+    const Ran help = Shell(Tool(name) + " --help");
+    CHECK(help.code == 0);
+    CHECK(help.output.find(name + 3) != std::string::npos);
+    CHECK(help.output.find("set -") == std::string::npos);
+    const Ran unknown = Shell(Tool(name) + " --frobnicate");
+    CHECK(unknown.code == 1);
+    CHECK(unknown.output.find("--frobnicate") != std::string::npos);
+  }
   const Ran missing = Shell(Tool("quickstart") + " /nowhere/at/all");
   CHECK(missing.code == 1);
   CHECK(missing.output.find("/nowhere/at/all") != std::string::npos);
