@@ -182,9 +182,10 @@ TEST_CASE("bootstrap moves this release's sources to the next, and no others") {
                "Types: deb\nURIs: http://key.test/\n"
                "Suites:\n bookworm\nComponents: main\n"
                "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n");
-  const Ran ran = Shell(
-      "DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " + Tool("bootstrap") +
-      " --rewrite-sources bookworm trixie " + Quoted(folder.Path("out")));
+  const Ran ran =
+      Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
+            Tool("bootstrap") + " --rewrite-sources bookworm trixie " +
+            Quoted(folder.Path("out")) + " deb");
   CAPTURE(ran.output);
   CHECK(ran.code == 0);
   CHECK(Contents(folder.Path("out/sources.list")) ==
@@ -200,13 +201,51 @@ TEST_CASE("bootstrap moves this release's sources to the next, and no others") {
         "Types: deb\nSuites: trixie\n\n");
 }
 
+TEST_CASE("bootstrap finds source packages where the binary ones are") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.Path("sources.list.d"));
+  fs::create_directory(folder.Path("out"));
+  folder.Write("sources.list",
+               "deb [arch=amd64] http://mirror.test/a bookworm main\n"
+               "deb-src http://elsewhere.test/a bookworm main\n");
+  folder.Write("sources.list.d/debian.sources",
+               "Types: deb\nURIs: http://mirror.test/debian\n"
+               "Suites: bookworm bookworm-updates\nComponents: main\n");
+  const Ran ran =
+      Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
+            Tool("bootstrap") + " --rewrite-sources bookworm bookworm " +
+            Quoted(folder.Path("out")) + " deb-src");
+  CAPTURE(ran.output);
+  CHECK(ran.code == 0);
+  CHECK(Contents(folder.Path("out/sources.list")) ==
+        "deb-src [arch=amd64] http://mirror.test/a bookworm main\n");
+  CHECK(Contents(folder.Path("out/debian.sources")) ==
+        "URIs: http://mirror.test/debian\nComponents: main\n"
+        "Types: deb-src\nSuites: bookworm\n\n");
+}
+
+TEST_CASE("bootstrap --check misses archives for a static command") {
+  // A checkout without .deps: the script looks beside itself.
+  const TemporaryFolder folder;
+  fs::create_directory(folder.Path("tools"));
+  const std::string script = folder.Path("tools/bootstrap");
+  fs::copy_file(fs::path(std::getenv("DAPPLE_SOURCE_ROOT")) / "tools/bootstrap",
+                script);
+  const Ran ran = Shell(Quoted(script) + " --check --static");
+  CAPTURE(ran.output);
+  CHECK(ran.code == 1);
+  CHECK(ran.output.find("missing: .deps/static-") != std::string::npos);
+  CHECK(!fs::exists(folder.Path(".deps")));
+}
+
 TEST_CASE("an apt configuration of another release yields no sources") {
   const TemporaryFolder folder;
   fs::create_directory(folder.Path("out"));
   folder.Write("sources.list", "deb http://mirror.test/a jammy main\n");
-  const Ran ran = Shell(
-      "DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " + Tool("bootstrap") +
-      " --rewrite-sources noble resolute " + Quoted(folder.Path("out")));
+  const Ran ran =
+      Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
+            Tool("bootstrap") + " --rewrite-sources noble resolute " +
+            Quoted(folder.Path("out")) + " deb");
   CHECK(ran.code != 0);
   CHECK(fs::is_empty(folder.Path("out")));
 }
@@ -220,6 +259,16 @@ TEST_CASE("the scripts explain themselves and refuse unknown options") {
     CHECK(help.output.find("set -") == std::string::npos);
     const Ran unknown = Shell(Tool(name) + " --frobnicate");
     CHECK(unknown.code == 2);
+    CHECK(unknown.output.find("--frobnicate") != std::string::npos);
+  }
+  for (const char* name : {"../package/deb/build", "../package/deb/try"}) {
+    CAPTURE(name);
+    const Ran help = Shell(Tool(name) + " --help");
+    CHECK(help.code == 0);
+    CHECK(help.output.find(name + 3) != std::string::npos);
+    CHECK(help.output.find("set -") == std::string::npos);
+    const Ran unknown = Shell(Tool(name) + " --frobnicate");
+    CHECK(unknown.code == 1);
     CHECK(unknown.output.find("--frobnicate") != std::string::npos);
   }
   const Ran missing = Shell(Tool("quickstart") + " /nowhere/at/all");
