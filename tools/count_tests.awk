@@ -1,12 +1,13 @@
 # Reads meson's testlog.txt; prints one line a test, then "N passed, N failed".
 # `status` is what "meson test" returned. A doctest binary counts as its test
 # cases, any other test as one; one that crashed, was killed or never got to
-# its summary counts as at least one failed.
+# its summary counts as at least one failed. Cases that a binary left out (by a
+# filter, or on an emulated processor) are said on its line.
 
 function finish() {
   if (name == "") return
   if (result == "skipped") {
-    printf "%-24s skipped\n", name
+    printf "%-32s skipped\n", name
     name = ""
     return
   }
@@ -14,7 +15,8 @@ function finish() {
   if (result != "good" && failed == 0) failed = 1
   # A run without a single case is not a success: a filter hid them, say.
   if (passed + failed == 0) failed = 1
-  printf "%-24s %5d passed  %3d failed%s\n", name, passed, failed, \
+  printf "%-32s %5d passed  %3d failed%s%s\n", name, passed, failed, \
+      left_out == 0 ? "" : sprintf("  %3d left out", left_out), \
       result == "good" ? "" : "  (" detail ")"
   total_passed += passed
   total_failed += failed
@@ -33,6 +35,7 @@ header && /^test: / {
   sub(/^ +/, "", name)
   passed = 0
   failed = 0
+  left_out = 0
   doctest = 0
   result = "bad"
   detail = "no result"
@@ -50,6 +53,7 @@ header && /^result: / {
   split($0, part, "|")
   passed += part[2]
   failed += part[3]
+  left_out += part[4]
 }
 
 END {

@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "../emulated.h"
+
 extern "C" size_t SizeInC(int which);
 
 namespace {
@@ -28,7 +30,9 @@ std::string Document() {
   std::ifstream file(Root() + "/models/README.md");
   const std::string text(std::istreambuf_iterator<char>(file), {});
   const size_t at = text.find("## What it can");
-  return text.substr(at, text.find("## Sources") - at);
+  // Reading is most of what an emulator does here.
+  const char* end = dapple::test::Emulated() ? "## How it was" : "## Sources";
+  return text.substr(at, text.find(end) - at);
 }
 
 template <class T>
@@ -387,13 +391,14 @@ TEST_CASE("An older program's shorter structure is understood") {
 }
 
 TEST_CASE("The library shows the C interface and nothing else") {
-  const Run run =
-      Shell("nm -D --defined-only " +
-            std::string(std::getenv("DAPPLE_LIBRARY")) + " | awk '{print $3}'");
-  if (run.code != 0 || run.out.empty()) {
+  const char* nm = std::getenv("DAPPLE_NM");
+  if (nm == nullptr) {
     MESSAGE("skipped: there is no nm here");
     return;
   }
+  const Run run = Shell(nm + std::string(" -D --defined-only ") +
+                        std::getenv("DAPPLE_LIBRARY") + " | awk '{print $3}'");
+  REQUIRE(run.code == 0);
   size_t functions = 0;
   size_t begin = 0;
   while (begin < run.out.size()) {
@@ -410,19 +415,18 @@ TEST_CASE("The library shows the C interface and nothing else") {
 }
 
 TEST_CASE("The examples in C and Python summarize alike, within their cap") {
-  const char* example = std::getenv("DAPPLE_C_EXAMPLE");
-  if (example == nullptr) {
-    MESSAGE("skipped: cross build");
-    return;
-  }
+  const std::string example = std::getenv("DAPPLE_C_EXAMPLE");
   TextFile file(Document());
   const std::string arguments = " " + ModelPath() + " " + file.path + " 100";
   const Run c = Shell(example + arguments + " 2>/dev/null");
   CHECK(c.code == 0);
   CHECK(c.out.size() > 100);
-  CHECK(Shell(example + std::string(" ") + ModelPath() + " " + file.path +
-              " 8 2>/dev/null")
+  CHECK(Shell(example + " " + ModelPath() + " " + file.path + " 8 2>/dev/null")
             .code == 3);
+  if (dapple::test::Emulated()) {
+    MESSAGE("emulated: this machine's python3 does not run the library");
+    return;
+  }
   if (Shell("python3 -c 'import ctypes' 2>/dev/null").code != 0) {
     MESSAGE("python3 is missing: its example was not run");
     return;

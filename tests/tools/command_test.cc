@@ -16,6 +16,7 @@
 #include <string>
 
 #include "../command_text.h"
+#include "../emulated.h"
 #include "gguf/gguf_file.h"
 #include "gguf/gguf_writer.h"
 
@@ -24,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using dapple::test::Contents;
+using dapple::test::Emulated;
 using dapple::test::Env;
 using dapple::test::Prose;
 
@@ -159,7 +161,8 @@ TEST_CASE("a run that cannot fit its cap stops before it reads") {
 
 TEST_CASE("a summary in sections quotes the document with its paragraphs") {
   const Folder folder;
-  const std::string document = folder.Write("long.txt", Prose(900));
+  const std::string document =
+      folder.Write("long.txt", Prose(Emulated() ? 250 : 900));
   const Outcome outcome =
       Dapple(folder,
              "summarize --strategy sections --json --length short " + document);
@@ -178,7 +181,8 @@ TEST_CASE("a prompt beyond the trained context is refused with both numbers") {
   const std::string data = Env("DAPPLE_TEST_DATA") + "/llama";
   REQUIRE(Dapple(folder, "convert " + data + " --type f32 -o " + model).code ==
           0);
-  const std::string document = folder.Write("long.txt", Prose(4000));
+  const std::string document =
+      folder.Write("long.txt", Prose(Emulated() ? 2000 : 4000));
   const Outcome refused =
       Dapple(folder, "generate --raw -m " + model + " -f " + document);
   CheckRefused(refused, 3, "trained for 4096");
@@ -260,7 +264,7 @@ TEST_CASE("eval logits fails when the model is not the reference's") {
 
 TEST_CASE("each sentence of a quoted summary is the document's, once") {
   const Folder folder;
-  const std::string prose = Prose(700);
+  const std::string prose = Prose(Emulated() ? 250 : 700);
   const std::string document = folder.Write("prose.txt", prose);
   const Outcome outcome =
       Dapple(folder, "summarize --length short " + document);
@@ -288,7 +292,8 @@ TEST_CASE("a needle is found with everything kept, and with a tenth") {
       "prompt.txt",
       "A special magic number is hidden within the following text. Make sure "
       "to memorize it. I will quiz you about the number afterwards.\n" +
-          Prose(300) + needle + Prose(400) +
+          Prose(Emulated() ? 120 : 300) + needle +
+          Prose(Emulated() ? 180 : 400) +
           "\nWhat is the special magic number for lighthouse mentioned in the "
           "provided text?");
   const std::string report = folder / "report.json";
@@ -448,7 +453,10 @@ TEST_CASE("eval needle shows what its folder has without running") {
         std::string::npos);
 }
 
-TEST_CASE("bench footprint measures runs, keeps them, and goes on") {
+// The emulator does not start the program's own runs, and would be measured
+// with them.
+TEST_CASE("bench footprint measures runs, keeps them, and goes on" *
+          doctest::skip(Emulated())) {
   const Folder folder;
   const std::string out = folder / "out";
   const std::string args =
@@ -591,7 +599,8 @@ TEST_CASE("bench run and traces refuse what cannot be") {
   CHECK(nlohmann::json::parse(Contents(trace))["traceEvents"].size() > 100);
 }
 
-TEST_CASE("bench footprint tells runs that do not fit from bad options") {
+TEST_CASE("bench footprint tells runs that do not fit from others" *
+          doctest::skip(Emulated())) {
   const Folder folder;
   const std::string args = "bench footprint --length 128 -n 2 -t 2 --json ";
   const Outcome small = Dapple(
@@ -605,6 +614,11 @@ TEST_CASE("bench footprint tells runs that do not fit from bad options") {
         std::string::npos);
   CHECK(json["runs"][1]["outcome"] == "failed");
   CHECK(json["runs"][1]["message"] == "ended by signal 9");
+}
+
+TEST_CASE("bench footprint refuses bad options by name") {
+  const Folder folder;
+  const std::string args = "bench footprint --length 128 -n 2 -t 2 --json ";
   CheckRefused(Dapple(folder, args + "--peer prog"), 1, "NAME=COMMAND");
   CheckRefused(Dapple(folder, args + "--peer 'a=b {file}'"), 1, "{file}");
   CheckRefused(Dapple(folder, args + "--schedule fast"), 1, "fast");
@@ -724,7 +738,8 @@ TEST_CASE("a quantized file is compared with its original, window by window") {
       Env("DAPPLE_SOURCE_ROOT") + "/models/dapple-40m-q8_0.gguf";
   const std::string small = folder / "small.gguf";
   const Outcome made =
-      Dapple(folder, "quantize '" + original + "' " + small + " -t Q4_K_M");
+      Dapple(folder, "quantize '" + original + "' " + small + " -t " +
+                         (Emulated() ? "Q4_0" : "Q4_K_M"));
   CHECK(made.code == 0);
   CHECK(made.out.find("tensors") != std::string::npos);
   CheckRefused(Dapple(folder, "quantize " + small + " " + small), 1,

@@ -87,6 +87,9 @@ TEST_CASE("check adds up the cases of all test binaries") {
                         0);
   CHECK(ran.code == 0);
   CHECK(EndsWith(ran.output, "\n24 passed, 0 failed\n"));
+  // Cases that did not run are said, not counted.
+  CHECK(ran.output.find("12 passed    0 failed    3 left out\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("check counts failures, in colour too") {
@@ -270,6 +273,12 @@ TEST_CASE("the scripts explain themselves and refuse unknown options") {
     const Ran unknown = Shell(Tool(name) + " --frobnicate");
     CHECK(unknown.code == 1);
     CHECK(unknown.output.find("--frobnicate") != std::string::npos);
+  }
+  for (const char* name : {"bootstrap", "check"}) {
+    const Ran target = Shell(Tool(name) + " --target z80");
+    CHECK(target.code == 2);
+    CHECK(target.output.find("aarch64 and x86_64") != std::string::npos);
+    CHECK(Shell(Tool(name) + " --target").code == 2);
   }
   const Ran missing = Shell(Tool("quickstart") + " /nowhere/at/all");
   CHECK(missing.code == 1);
