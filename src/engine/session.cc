@@ -65,10 +65,10 @@ Result<std::unique_ptr<Session>> SessionImpl::Create(
   session->read_ahead_ = UINT64_MAX;
   if (shape.weights != Residency::kResident) {
     const uint64_t available = FindAvailableMemory().bytes;
-    const uint64_t planned = session->planned_.plan.TotalBytes();
+    const uint64_t peak = session->planned_.plan.TotalBytes();
     // Half: what was used already is not dropped at once.
     if (available != 0)
-      session->read_ahead_ = (available - std::min(available, planned)) / 2;
+      session->read_ahead_ = (available - std::min(available, peak)) / 2;
   }
   if (shape.spilled()) {
     DAPPLE_ASSIGN_OR_RETURN(

@@ -60,11 +60,13 @@ Result<QuoteConstraint> QuoteConstraint::Create(const Tokenizer& tokenizer,
   QuoteConstraint constraint;
   constraint.limits_ = limits;
   constraint.end_ids_ = tokenizer.end_ids();
-  // No vector grows below: memory that is not touched costs nothing, copies of
-  // what is would. A token has at least one byte; a space may come before.
+  // No vector grows below: a copy of it would be a third more. A token has at
+  // least one byte, and a space may come before. What is not touched costs
+  // nothing, but where the system gives huge pages: max_text_tokens is closer.
   size_t most_tokens = 0;
   for (const Sentence& sentence : sentences)
     most_tokens += sentence.text.size() + 2;
+  most_tokens = std::min(most_tokens, limits.max_text_tokens);
   for (Form& form : constraint.forms_) {
     form.tokens.reserve(most_tokens);
     form.offsets.reserve(sentences.size() + 1);
