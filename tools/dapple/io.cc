@@ -66,15 +66,9 @@ std::string DefaultModelPath() {
   if (const char* chosen = std::getenv("DAPPLE_MODEL");
       chosen != nullptr && *chosen != '\0')
     return chosen;
-  // Not by read_symlink: it asks for the link's size first, which qemu-user
-  // refuses.
-  char program[4096];
-  const ssize_t length =
-      readlink("/proc/self/exe", program, sizeof(program) - 1);
-  if (length <= 0) return "";
-  program[length] = '\0';
   std::error_code error;
-  std::filesystem::path folder = std::filesystem::path(program).parent_path();
+  std::filesystem::path folder =
+      std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   while (!error && !folder.empty()) {
     for (const char* place : {"share/dapple/models", "models"}) {
       const std::filesystem::path candidate = folder / place / kEmbeddedModel;
