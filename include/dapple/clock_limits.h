@@ -41,12 +41,14 @@ struct CoolingDevice {
   uint64_t max_state = 0;
 };
 
+inline constexpr int kThrottledPast = 16;
+
 struct ClockLimits {
   std::vector<ClockPolicy> policies;
   std::vector<ThermalZone> zones;
   std::vector<CoolingDevice> cooling;
-  // Raspberry Pi's firmware: bits of what holds it back now, and, 16 higher,
-  // of what did before.
+  // Raspberry Pi's firmware: bits of what holds it back now, and,
+  // kThrottledPast higher, of what did before.
   std::optional<uint32_t> throttled;
   // Times that x86 processors were too hot since the system started.
   uint64_t hot_events = 0;

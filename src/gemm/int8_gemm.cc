@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "kernels/byte_dot.h"
-#include "kernels/convert.h"
 #include "util/checked.h"
 
 #undef HWY_TARGET_INCLUDE

@@ -17,6 +17,7 @@
 #include "gemm/int8_gemm.h"
 #include "gemm/transpose-inl.h"
 #include "hwy/highway.h"
+#include "kernels/convert.h"
 #include "kernels/gemv-inl.h"
 #include "kernels/quant-inl.h"
 #include "util/checked.h"

@@ -27,9 +27,7 @@ constexpr int kMostTrips = 32;
 // A maximum this little below the hardware's is a matter of rounding.
 constexpr double kRoundingShare = 0.99;
 
-// Bits of the firmware's flags; those of the past are 16 higher.
-constexpr uint32_t kFlagBits = 0xF;
-constexpr int kPastShift = 16;
+constexpr uint32_t kFlagBits = 0xF;  // of the firmware, now or in the past
 
 // A small file's first line without white space at its ends; "" where there is
 // none, or where it is no plain file (a pipe would block).
@@ -114,20 +112,29 @@ struct Numbered {
   std::string folder;
 };
 
-// Entries "PREFIXnumber" of a folder, by number.
-std::vector<Numbered> ListNumbered(const std::string& folder,
+// Names in a folder that begin with `prefix`, in no order.
+std::vector<std::string> ListNames(const std::string& folder,
                                    std::string_view prefix) {
-  std::vector<Numbered> found;
+  std::vector<std::string> names;
   std::error_code error;
   fs::directory_iterator entry(folder, error);
   for (size_t i = 0;
        !error && entry != fs::directory_iterator() && i < kMostEntries;
        entry.increment(error), ++i) {
-    const std::string name = entry->path().filename().string();
-    if (!name.starts_with(prefix)) continue;
+    std::string name = entry->path().filename().string();
+    if (name.starts_with(prefix)) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+// Entries "PREFIXnumber" of a folder, by number.
+std::vector<Numbered> ListNumbered(const std::string& folder,
+                                   std::string_view prefix) {
+  std::vector<Numbered> found;
+  for (const std::string& name : ListNames(folder, prefix)) {
     const auto number =
         Parsed<int>(std::string_view(name).substr(prefix.size()));
-    if (number && *number >= 0) found.push_back({*number, entry->path()});
+    if (number && *number >= 0) found.push_back({*number, folder + "/" + name});
   }
   std::ranges::sort(found, {}, &Numbered::number);
   return found;
@@ -213,15 +220,9 @@ std::vector<CoolingDevice> ReadCooling(const std::string& root) {
 std::optional<uint32_t> ReadThrottled(const std::string& root) {
   const std::string platform = root + "/sys/devices/platform";
   std::vector<std::string> folders;
-  std::error_code error;
-  fs::directory_iterator entry(platform, error);
-  for (size_t i = 0;
-       !error && entry != fs::directory_iterator() && i < kMostEntries;
-       entry.increment(error), ++i) {
-    const std::string name = entry->path().filename().string();
-    if (!name.starts_with("soc")) continue;
-    folders.push_back(entry->path().string());
-    folders.push_back(entry->path().string() + "/" + name + ":firmware");
+  for (const std::string& name : ListNames(platform, "soc")) {
+    folders.push_back(platform + "/" + name);
+    folders.push_back(platform + "/" + name + "/" + name + ":firmware");
   }
   std::ranges::sort(folders);
   for (const std::string& folder : folders) {
@@ -314,7 +315,8 @@ std::vector<std::string> BindingLimits(const ClockLimits& before,
   AddBinding(after, &limits);
   // What began and ended in between leaves its mark in the past's bits.
   if (before.throttled && after.throttled) {
-    const uint32_t past = (*after.throttled & ~*before.throttled) >> kPastShift;
+    const uint32_t past =
+        (*after.throttled & ~*before.throttled) >> kThrottledPast;
     const uint32_t now = *before.throttled | *after.throttled;
     const std::string text = ThrottledText(past & ~now);
     if (!text.empty()) Add("firmware: " + text, &limits);

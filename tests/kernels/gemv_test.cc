@@ -174,6 +174,47 @@ TEST_CASE("quantized gemv is exact within a block and bounded across") {
   });
 }
 
+TEST_CASE("quantized gemv reads nothing beyond a row") {
+  ForEachTargetAndByteDot([] {
+    Random random(6);
+    for (const TensorTypeInfo& info : kTensorTypes) {
+      if (!HasQuantizedGemv(info.type)) continue;
+      CAPTURE(info.name);
+      // Every rest that steps of two, four and eight blocks can leave; small
+      // blocks also on both sides of 1,024, where kernels/gemv_nibbles-inl.h
+      // leaves rows to the general way.
+      std::vector<size_t> units = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15};
+      if (info.block_elements == 32)
+        units.insert(units.end(), {1023, 1024, 1025});
+      for (size_t unit : units) {
+        const size_t k = unit * info.block_elements;
+        const size_t used = RowBytes(info.type, k);
+        const size_t row_bytes = used + info.block_bytes;
+        const auto rows = random.Weights(info.type, 3, k);
+        std::vector<uint8_t> w(3 * row_bytes, 0xFF);  // NaN between the rows
+        for (size_t r = 0; r < 3; ++r)
+          std::memcpy(&w[r * row_bytes], &rows[r * used], used);
+        std::vector<BlockActivation> x(k / 32);
+        QuantizeActivations(random.Normals(k).data(), k, x.data());
+        std::vector<double> want(3);
+        reference::GemvQuantized(info.type, w.data(), row_bytes, k, 0, 3,
+                                 x.data(), want.data());
+        const auto values = Dequantized(x);
+        Guarded<float> y(3);
+        GemvQuantized(info.type, w.data(), row_bytes, k, 0, 3, x.data(),
+                      y.data());
+        y.Check();
+        for (size_t r = 0; r < 3; ++r) {
+          const double bound =
+              Magnitude(info.type, &w[r * row_bytes], values.data(), k) *
+              0x1p-24 * static_cast<double>(k / 32 + 12);
+          REQUIRE(std::fabs(static_cast<double>(y[r]) - want[r]) <= bound);
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("integer dots do not saturate at the extremes of both operands") {
   ForEachTargetAndByteDot([] {
     for (const TensorTypeInfo& info : kTensorTypes) {

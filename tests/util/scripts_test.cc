@@ -152,6 +152,14 @@ TEST_CASE("the text of a JSON report is unescaped") {
   CHECK(ran.output == "He \"said\" \\n ¶\nto\tme.\n");
 }
 
+// What bootstrap makes of the apt configuration in `folder`, in its "out".
+Ran RewriteSources(const TemporaryFolder& folder, const std::string& from,
+                   const std::string& to, const std::string& type) {
+  return Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
+               Tool("bootstrap") + " --rewrite-sources " + from + " " + to +
+               " " + Quoted(folder.Path("out")) + " " + type);
+}
+
 TEST_CASE("bootstrap moves this release's sources to the next, and no others") {
   const TemporaryFolder folder;
   fs::create_directory(folder.Path("sources.list.d"));
@@ -185,10 +193,7 @@ TEST_CASE("bootstrap moves this release's sources to the next, and no others") {
                "Types: deb\nURIs: http://key.test/\n"
                "Suites:\n bookworm\nComponents: main\n"
                "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n");
-  const Ran ran =
-      Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
-            Tool("bootstrap") + " --rewrite-sources bookworm trixie " +
-            Quoted(folder.Path("out")) + " deb");
+  const Ran ran = RewriteSources(folder, "bookworm", "trixie", "deb");
   CAPTURE(ran.output);
   CHECK(ran.code == 0);
   CHECK(Contents(folder.Path("out/sources.list")) ==
@@ -214,10 +219,7 @@ TEST_CASE("bootstrap finds source packages where the binary ones are") {
   folder.Write("sources.list.d/debian.sources",
                "Types: deb\nURIs: http://mirror.test/debian\n"
                "Suites: bookworm bookworm-updates\nComponents: main\n");
-  const Ran ran =
-      Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
-            Tool("bootstrap") + " --rewrite-sources bookworm bookworm " +
-            Quoted(folder.Path("out")) + " deb-src");
+  const Ran ran = RewriteSources(folder, "bookworm", "bookworm", "deb-src");
   CAPTURE(ran.output);
   CHECK(ran.code == 0);
   CHECK(Contents(folder.Path("out/sources.list")) ==
@@ -245,10 +247,7 @@ TEST_CASE("an apt configuration of another release yields no sources") {
   const TemporaryFolder folder;
   fs::create_directory(folder.Path("out"));
   folder.Write("sources.list", "deb http://mirror.test/a jammy main\n");
-  const Ran ran =
-      Shell("DAPPLE_APT_ETC=" + Quoted(folder.Path(".")) + " " +
-            Tool("bootstrap") + " --rewrite-sources noble resolute " +
-            Quoted(folder.Path("out")) + " deb");
+  const Ran ran = RewriteSources(folder, "noble", "resolute", "deb");
   CHECK(ran.code != 0);
   CHECK(fs::is_empty(folder.Path("out")));
 }

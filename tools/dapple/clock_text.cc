@@ -9,9 +9,6 @@
 namespace dapple::tool {
 namespace {
 
-constexpr uint32_t kNow = 0xF;
-constexpr int kPastShift = 16;
-
 std::string Joined(const std::vector<std::string>& parts) {
   std::string all;
   for (const std::string& part : parts) all += (all.empty() ? "" : "; ") + part;
@@ -86,10 +83,10 @@ std::string ClockText(const ClockLimits& limits) {
     name = "";
   }
   if (limits.throttled)
-    text += Line("firmware limits",
-                 "now: " + OrNone(ThrottledText(*limits.throttled & kNow)) +
-                     "; before: " +
-                     OrNone(ThrottledText(*limits.throttled >> kPastShift)));
+    text +=
+        Line("firmware limits",
+             "now: " + OrNone(ThrottledText(*limits.throttled)) + "; before: " +
+                 OrNone(ThrottledText(*limits.throttled >> kThrottledPast)));
   return text + Line("held back by", OrNone(Joined(BindingLimits(limits))));
 }
 
