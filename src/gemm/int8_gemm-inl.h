@@ -132,6 +132,7 @@ int8_gemm::Kernel ThisGenericKernel() {
           .interleave = 1,
           .unsigned_rows = true,
           .minima = false,
+          .writes_y = false,
           .multiply = &MultiplyInt8Block};
 }
 
@@ -143,6 +144,7 @@ int8_gemm::Kernel ThisKernel() {
           .interleave = 1,
           .unsigned_rows = false,
           .minima = true,
+          .writes_y = true,
           .multiply = &MultiplyMaddubs};
 #else
   return ThisGenericKernel();

@@ -156,19 +156,20 @@ class Int8Gemm final : public Gemm {
         reinterpret_cast<const PackedHeader*>(product.packed.data());
     const auto* panels = reinterpret_cast<const PanelGroup*>(header + 1);
     const size_t groups = Groups(product.shape.k);
-    kernel_.multiply(Block{
+    const size_t column = panel * kPanelWidth;
+    const Block block{
         .kind = header->kind,
         .panel = panels + panel * groups,
         .rows = rows,
         .groups = groups,
         .row_count = count,
         .sums = sums,
-    });
-    const size_t column = panel * kPanelWidth;
-    const size_t columns = std::min(kPanelWidth, product.shape.n - column);
-    for (size_t r = 0; r < count; ++r)
-      std::memcpy(product.y + (first + r) * product.y_stride + column,
-                  sums + r * kPanelWidth, columns * sizeof(float));
+        .y = product.y + first * product.y_stride + column,
+        .y_stride = product.y_stride,
+        .columns = std::min(kPanelWidth, product.shape.n - column),
+    };
+    kernel_.multiply(block);
+    if (!kernel_.writes_y) StoreSums(block, 0);
   }
 
   Kernel kernel_;
@@ -178,6 +179,12 @@ class Int8Gemm final : public Gemm {
 };
 
 }  // namespace
+
+void int8_gemm::StoreSums(const Block& block, size_t first) {
+  for (size_t r = first; r < block.row_count; ++r)
+    std::memcpy(block.y + r * block.y_stride, block.sums + r * kPanelWidth,
+                block.columns * sizeof(float));
+}
 
 // The kernel of ActiveByteDot(), else of Highway's target.
 Kernel int8_gemm::ActiveKernel() {

@@ -48,7 +48,11 @@ enum class Quants : uint32_t {
   // with `minima`.
   kFourBits,
   kFiveBits,
+  // Unsigned, of 4 bits: value = scale * (quant - kCentre). Likewise.
+  kCentredFourBits,
 };
+
+inline constexpr int kCentre = 8;
 
 // One group of a panel's columns.
 struct PanelGroup {
@@ -63,10 +67,12 @@ struct PanelGroup {
 };
 
 // Bytes of one group of `interleave` rows of activations that lie together:
-// float scales[interleave], with minima then scale * Σ quants [interleave],
-// then quants [kGroup / run, interleave, run].
+// float scales[interleave], with minima then scale * Σ quants [interleave] and
+// int16 centres[interleave][2], then quants [kGroup / run, interleave, run].
+// centres: -kCentre Σ quants, of those in the first half of each four and of
+// those in the second.
 constexpr size_t RowGroupBytes(size_t interleave, bool minima = false) {
-  return interleave * ((minima ? 2 : 1) * sizeof(float) + kGroup);
+  return interleave * ((minima ? 3 : 1) * sizeof(float) + kGroup);
 }
 
 // A rectangle of the result.
@@ -77,7 +83,13 @@ struct Block {
   size_t groups;
   size_t row_count;  // <= kBlockRows
   float* sums;       // [row_count padded to 12, kPanelWidth]
+  float* y;          // [row_count, columns], y_stride floats apart
+  size_t y_stride;
+  size_t columns;  // <= kPanelWidth
 };
+
+// Copies sums to y, rows [first, row_count).
+void StoreSums(const Block& block, size_t first);
 
 // One way to multiply, with the layout of the quants that it wants.
 struct Kernel {
@@ -86,8 +98,9 @@ struct Kernel {
   size_t interleave;  // rows that lie together; divides 12
   bool unsigned_rows;  // activations are stored as quant + 128
   bool minima;         // takes every kind of Quants; else kSigned alone
-  // Writes sums; rows past row_count up to a multiple of 12 are readable, and
-  // their sums of no meaning.
+  bool writes_y;  // else multiply leaves its result in sums
+  // Rows past row_count up to a multiple of 12 are readable, and their sums of
+  // no meaning.
   void (*multiply)(const Block& block);
 };
 

@@ -6,8 +6,9 @@
 // widening addition serves eight or four multiplications. Signed bytes have
 // their sign moved to the other factor and are widened every time.
 //
-// On AVX2 a register block is four rows by two vectors: eight sums of integers,
-// two weights, an activation. The float sums stay in memory, in the L1 cache.
+// On AVX2 a register block is six rows by two vectors: twelve sums of integers,
+// two weights, an activation, a product; or four rows where the products are
+// widened within a group. The float sums stay in memory, in the L1 cache.
 
 // Per-target include guard.
 #if defined(DAPPLE_GEMM_INT8_MADDUBS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -45,7 +46,10 @@ using int8_gemm::Quants;
 
 inline constexpr size_t kQuad = 4;
 inline constexpr size_t kQuads = kGroup / kQuad;
-inline constexpr size_t kTileRows = 4;
+// Divide 12.
+template <Quants kKind>
+inline constexpr size_t kTileRows =
+    kKind == Quants::kFourBits || kKind == Quants::kCentredFourBits ? 6 : 4;
 inline constexpr size_t kTileVectors = 2;
 inline constexpr size_t kRowBytes = int8_gemm::RowGroupBytes(1, true);
 inline constexpr size_t kHeader = kRowBytes - kGroup;
@@ -65,22 +69,33 @@ HWY_INLINE void Pin(V& v) {
   asm("" : "+x"(v.raw));
 }
 
-HWY_INLINE hn::Vec<DI8> FourOf(const uint8_t* row, size_t quad) {
+// In a row's header.
+inline constexpr size_t kSumAt = sizeof(float);
+inline constexpr size_t kCentreAt = 2 * sizeof(float);
+
+// Four bytes of a row, repeated.
+HWY_INLINE VI32 FourAt(const uint8_t* from) {
   int32_t four;
-  std::memcpy(&four, row + kHeader + quad * kQuad, kQuad);
-  return hn::BitCast(DI8(), hn::Set(DI32(), four));
+  std::memcpy(&four, from, sizeof(four));
+  return hn::Set(DI32(), four);
 }
 
-// Sums of a group: dot[r][v] = Σ w x, four neighbours a lane.
+HWY_INLINE hn::Vec<DI8> FourOf(const uint8_t* row, size_t quad) {
+  return hn::BitCast(DI8(), FourAt(row + kHeader + quad * kQuad));
+}
+
+// Sums of a group: dot[r][v] = Σ w x, four neighbours a lane, of centred quants
+// Σ (w - kCentre) x. Sums in 16 bits may wrap on the way there, not at the end.
 template <Quants kKind>
 HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
                     const uint8_t* HWY_RESTRICT rows, size_t row_stride,
-                    VI32 (&dot)[kTileRows][kTileVectors]) {
+                    VI32 (&dot)[kTileRows<kKind>][kTileVectors]) {
+  constexpr size_t kRows = kTileRows<kKind>;
   const size_t n = hn::Lanes(DF());
   const VI16 one = hn::Set(DI16(), int16_t{1});
   if constexpr (kKind == Quants::kSigned) {
-    HWY_UNROLL(4)
-    for (size_t r = 0; r < kTileRows; ++r)
+    HWY_UNROLL(6)
+    for (size_t r = 0; r < kRows; ++r)
       dot[r][0] = dot[r][1] = hn::Zero(DI32());
     HWY_UNROLL(8)
     for (size_t q = 0; q < kQuads; ++q) {
@@ -91,8 +106,8 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
         w[v] = hn::Load(DI8(), quants + (q * kPanelWidth + v * n) * kQuad);
         magnitude[v] = hn::BitCast(DU8(), hn::Abs(w[v]));
       }
-      HWY_UNROLL(4)
-      for (size_t r = 0; r < kTileRows; ++r) {
+      HWY_UNROLL(6)
+      for (size_t r = 0; r < kRows; ++r) {
         const auto x = FourOf(rows + r * row_stride, q);
         HWY_UNROLL(2)
         for (size_t v = 0; v < kTileVectors; ++v) {
@@ -107,10 +122,17 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
       }
     }
   } else {
-    constexpr size_t kFit = kKind == Quants::kFourBits ? 8 : 4;
+    constexpr bool kCentred = kKind == Quants::kCentredFourBits;
+    constexpr size_t kFit = kKind == Quants::kFiveBits ? 4 : 8;
     HWY_UNROLL(2)
     for (size_t first = 0; first < kQuads; first += kFit) {
-      VI16 sums[kTileRows][kTileVectors];
+      VI16 sums[kRows][kTileVectors];
+      if constexpr (kCentred) {
+        HWY_UNROLL(6)
+        for (size_t r = 0; r < kRows; ++r)
+          sums[r][0] = sums[r][1] =
+              hn::BitCast(DI16(), FourAt(rows + r * row_stride + kCentreAt));
+      }
       HWY_UNROLL(8)
       for (size_t q = 0; q < kFit; ++q) {
         hn::Vec<DU8> w[kTileVectors];
@@ -120,19 +142,20 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
               DU8(),
               hn::Load(DI8(),
                        quants + ((first + q) * kPanelWidth + v * n) * kQuad));
-        HWY_UNROLL(4)
-        for (size_t r = 0; r < kTileRows; ++r) {
+        HWY_UNROLL(6)
+        for (size_t r = 0; r < kRows; ++r) {
           const auto x = FourOf(rows + r * row_stride, first + q);
           HWY_UNROLL(2)
           for (size_t v = 0; v < kTileVectors; ++v) {
             const VI16 pairs = hn::SatWidenMulPairwiseAdd(DI16(), w[v], x);
-            sums[r][v] = q == 0 ? pairs : hn::Add(sums[r][v], pairs);
+            sums[r][v] =
+                q == 0 && !kCentred ? pairs : hn::Add(sums[r][v], pairs);
             Pin(sums[r][v]);
           }
         }
       }
-      HWY_UNROLL(4)
-      for (size_t r = 0; r < kTileRows; ++r) {
+      HWY_UNROLL(6)
+      for (size_t r = 0; r < kRows; ++r) {
         HWY_UNROLL(2)
         for (size_t v = 0; v < kTileVectors; ++v) {
           const VI32 wide = hn::WidenMulPairwiseAdd(DI32(), sums[r][v], one);
@@ -143,53 +166,84 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
   }
 }
 
-// Adds the products of `count` groups to sums [kTileRows, kPanelWidth], columns
-// [column, column + 2 * lanes). rows: row_stride bytes apart.
+// Where float sums lie; null: they are zero.
+struct Sums {
+  float* at;
+  size_t stride;
+};
+
+// to = from + the products of `count` groups, [kTileRows, 2 * lanes] from column
+// `column` of the panel on. rows: row_stride bytes apart.
 template <Quants kKind>
 HWY_NOINLINE void MultiplyTile(const PanelGroup* HWY_RESTRICT panel,
                                const uint8_t* HWY_RESTRICT rows,
                                size_t row_stride, size_t count, size_t column,
-                               float* HWY_RESTRICT sums) {
+                               Sums from, Sums to) {
+  constexpr size_t kRows = kTileRows<kKind>;
   const DF d;
   const size_t n = hn::Lanes(d);
+  HWY_ALIGN float sums[kRows][kTileVectors][hn::MaxLanes(d)];
+  HWY_UNROLL(6)
+  for (size_t r = 0; r < kRows; ++r) {
+    HWY_UNROLL(2)
+    for (size_t v = 0; v < kTileVectors; ++v)
+      hn::Store(from.at ? hn::LoadU(d, from.at + r * from.stride + v * n)
+                        : hn::Zero(d),
+                d, sums[r][v]);
+  }
   for (size_t g = 0; g < count; ++g, ++panel, rows += kRowBytes) {
-    VI32 dot[kTileRows][kTileVectors];
+    VI32 dot[kRows][kTileVectors];
     Dot<kKind>(panel->quants + column * kQuad, rows, row_stride, dot);
     HWY_UNROLL(2)
     for (size_t v = 0; v < kTileVectors; ++v) {
       const auto scale = hn::Load(d, panel->scales + column + v * n);
-      const auto min = hn::Load(d, panel->mins + column + v * n);
-      HWY_UNROLL(4)
-      for (size_t r = 0; r < kTileRows; ++r) {
-        float row[2];  // scale, sum
-        std::memcpy(row, rows + r * row_stride, sizeof(row));
-        float* to = sums + r * kPanelWidth + column + v * n;
+      HWY_UNROLL(6)
+      for (size_t r = 0; r < kRows; ++r) {
+        const uint8_t* row = rows + r * row_stride;
+        const auto row_scale = hn::BitCast(d, FourAt(row));
         auto sum =
-            hn::MulAdd(hn::ConvertTo(d, dot[r][v]),
-                       hn::Mul(scale, hn::Set(d, row[0])), hn::Load(d, to));
-        if constexpr (kKind != Quants::kSigned)
-          sum = hn::NegMulAdd(min, hn::Set(d, row[1]), sum);
-        hn::Store(sum, d, to);
+            hn::MulAdd(hn::ConvertTo(d, dot[r][v]), hn::Mul(scale, row_scale),
+                       hn::Load(d, sums[r][v]));
+        if constexpr (kKind == Quants::kFourBits || kKind == Quants::kFiveBits)
+          sum = hn::NegMulAdd(hn::Load(d, panel->mins + column + v * n),
+                              hn::BitCast(d, FourAt(row + kSumAt)), sum);
+        hn::Store(sum, d, sums[r][v]);
       }
     }
+  }
+  HWY_UNROLL(6)
+  for (size_t r = 0; r < kRows; ++r) {
+    HWY_UNROLL(2)
+    for (size_t v = 0; v < kTileVectors; ++v)
+      hn::StoreU(hn::Load(d, sums[r][v]), d, to.at + r * to.stride + v * n);
   }
 }
 
 template <Quants kKind>
 HWY_INLINE void MultiplyKind(const Block& block) {
+  constexpr size_t kRows = kTileRows<kKind>;
   const size_t width = kTileVectors * hn::Lanes(DF());
-  const size_t padded =
-      (block.row_count + kTileRows - 1) / kTileRows * kTileRows;
-  std::memset(block.sums, 0, padded * kPanelWidth * sizeof(float));
+  const size_t padded = (block.row_count + kRows - 1) / kRows * kRows;
+  // Rows whose tiles lie in y altogether; others come there from the sums.
+  const size_t whole =
+      block.columns == kPanelWidth ? block.row_count / kRows * kRows : 0;
   for (size_t first = 0; first < block.groups; first += kSliceGroups) {
     const size_t count = std::min(kSliceGroups, block.groups - first);
-    for (size_t r = 0; r < padded; r += kTileRows)
-      for (size_t c = 0; c < kPanelWidth; c += width)
-        MultiplyTile<kKind>(block.panel + first,
-                            block.rows + (r * block.groups + first) * kRowBytes,
-                            block.groups * kRowBytes, count, c,
-                            block.sums + r * kPanelWidth);
+    const bool last = first + count == block.groups;
+    for (size_t r = 0; r < padded; r += kRows) {
+      for (size_t c = 0; c < kPanelWidth; c += width) {
+        const Sums sums{block.sums + r * kPanelWidth + c, kPanelWidth};
+        MultiplyTile<kKind>(
+            block.panel + first,
+            block.rows + (r * block.groups + first) * kRowBytes,
+            block.groups * kRowBytes, count, c, first == 0 ? Sums{} : sums,
+            last && r < whole
+                ? Sums{block.y + r * block.y_stride + c, block.y_stride}
+                : sums);
+      }
+    }
   }
+  int8_gemm::StoreSums(block, whole);
 }
 
 }  // namespace maddubs
@@ -202,6 +256,8 @@ void MultiplyMaddubs(const int8_gemm::Block& block) {
       return maddubs::MultiplyKind<int8_gemm::Quants::kFourBits>(block);
     case int8_gemm::Quants::kFiveBits:
       return maddubs::MultiplyKind<int8_gemm::Quants::kFiveBits>(block);
+    case int8_gemm::Quants::kCentredFourBits:
+      return maddubs::MultiplyKind<int8_gemm::Quants::kCentredFourBits>(block);
   }
 }
 

@@ -44,9 +44,9 @@ inline constexpr size_t kColumns = 8;
 // What a format's quants become for a kernel that takes minima.
 template <class F>
 inline constexpr Quants kKindOf =
-    F::kSigned || F::kGroup != kGroup ? Quants::kSigned
-    : std::is_same_v<F, kn::FormatQ4_0> || std::is_same_v<F, kn::FormatQ4_1> ||
-            std::is_same_v<F, kn::FormatQ4_K>
+    F::kSigned || F::kGroup != kGroup      ? Quants::kSigned
+    : std::is_same_v<F, kn::FormatQ4_0> ? Quants::kCentredFourBits
+    : std::is_same_v<F, kn::FormatQ4_1> || std::is_same_v<F, kn::FormatQ4_K>
         ? Quants::kFourBits
         : Quants::kFiveBits;
 
@@ -82,6 +82,27 @@ HWY_INLINE int32_t SumOf(const int8_t* quants) {
               hn::SumsOf8(hn::Xor(hn::LoadU(du8, bytes + 16), bias)));
   return static_cast<int32_t>(hn::ReduceSum(du64, sums)) -
          static_cast<int32_t>(128 * kGroup);
+}
+
+// The int16 centres of a row's group: int8_gemm.h.
+HWY_INLINE void StoreCentres(const int8_t* quants, uint8_t* out) {
+  const hn::FixedTag<int8_t, 16> di8;
+  const hn::Repartition<uint8_t, decltype(di8)> du8;
+  const hn::Repartition<int16_t, decltype(di8)> di16;
+  const hn::Repartition<int32_t, decltype(di8)> di32;
+  const auto centre = hn::Set(du8, uint8_t{int8_gemm::kCentre});
+  const auto sums = hn::Sub(
+      hn::Zero(di16),
+      hn::Add(hn::SatWidenMulPairwiseAdd(di16, centre, hn::LoadU(di8, quants)),
+              hn::SatWidenMulPairwiseAdd(di16, centre,
+                                         hn::LoadU(di8, quants + 16))));
+  // Four pairs of int16, to be added up without a carry between them.
+  const auto two = hn::Add(
+      sums, hn::BitCast(di16, hn::Shuffle1032(hn::BitCast(di32, sums))));
+  const auto one = hn::Add(
+      two, hn::BitCast(di16, hn::Shuffle2301(hn::BitCast(di32, two))));
+  const int32_t pair = hn::GetLane(hn::BitCast(di32, one));
+  std::memcpy(out, &pair, sizeof(pair));
 }
 
 // Quants [kColumns, kGroup] to columns [column, column + kColumns) of a group.
@@ -134,7 +155,10 @@ HWY_INLINE float UnsignedQuants(const uint8_t* block, size_t part,
   for (size_t v = 0; v < kn::kVectors; ++v)
     hn::Store(hn::BitCast(kn::DI8(), F::Quants(block, part, v)), kn::DI8(),
               quants + v * kn::kVectorBytes);
-  *min = F::kHasMin ? mins[part] : scales[part] * F::kOffset;
+  if constexpr (kKindOf<F> == Quants::kCentredFourBits)
+    static_assert(F::kOffset == int8_gemm::kCentre);
+  else
+    *min = F::kHasMin ? mins[part] : scales[part] * F::kOffset;
   return scales[part];
 }
 
@@ -238,12 +262,12 @@ void PackRow(const float* x, size_t k, const int8_gemm::Kernel& kernel,
   const auto bias =
       hn::Set(du8, static_cast<uint8_t>(kernel.unsigned_rows ? 128 : 0));
   const size_t header = kernel.interleave * sizeof(float);
-  const size_t headers = kernel.minima ? 2 * header : header;
+  const size_t headers = kernel.minima ? 3 * header : header;
   for (size_t g = 0; g < CeilDiv(k, kGroup); ++g) {
     const float* from = x + g * kGroup;
-    HWY_ALIGN float padded[kGroup] = {};
+    HWY_ALIGN float padded[kGroup];
     if (k - g * kGroup < kGroup) {
-      std::copy(from, x + k, padded);
+      std::fill(std::copy(from, x + k, padded), padded + kGroup, 0.0f);
       from = padded;
     }
     kernels::BlockActivation block;
@@ -253,9 +277,16 @@ void PackRow(const float* x, size_t k, const int8_gemm::Kernel& kernel,
       hn::StoreU(hn::Xor(hn::LoadU(du8, quants + i), bias), du8, quants + i);
     uint8_t* scale = out + lane * sizeof(float);
     std::memcpy(scale, &block.scale, sizeof(float));
-    if (kernel.minima) std::memcpy(scale + header, &block.sum, sizeof(float));
-    pack::Scatter(quants, kernel.run, kernel.interleave * kernel.run,
-                  out + headers + lane * kernel.run);
+    if (kernel.minima) {
+      std::memcpy(scale + header, &block.sum, sizeof(float));
+      pack::StoreCentres(block.quants, scale + 2 * header);
+    }
+    // Of one row by itself all runs are neighbours.
+    if (kernel.interleave == 1)
+      std::memcpy(out + headers, quants, kGroup);
+    else
+      pack::Scatter(quants, kernel.run, kernel.interleave * kernel.run,
+                    out + headers + lane * kernel.run);
     out += int8_gemm::RowGroupBytes(kernel.interleave, kernel.minima);
   }
 }
