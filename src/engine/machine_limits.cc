@@ -13,7 +13,6 @@
 #include "kernels/peak.h"
 #include "kernels/targets.h"
 #include "util/cpu_info.h"
-#include "util/cpu_pinning.h"
 
 namespace dapple {
 namespace {
@@ -57,7 +56,7 @@ Result<double> RateOf(const Work& work, size_t threads,
   std::atomic<bool> all_pinned{true};
   std::vector<double> rates(threads);
   const auto body = [&](size_t i) {
-    if (!PinThisThread(cpus[i % cpus.size()])) all_pinned = false;
+    if (!PinThread(cpus[i % cpus.size()])) all_pinned = false;
     uint64_t* words = work.words + i * work.count;
     work.step(words, work.count);  // wakes the core up
     arrived.fetch_add(1);

@@ -98,7 +98,7 @@ struct Kernel {
   size_t interleave;  // rows that lie together; divides 12
   bool unsigned_rows;  // activations are stored as quant + 128
   bool minima;         // takes every kind of Quants; else kSigned alone
-  bool writes_y;  // else multiply leaves its result in sums
+  bool writes_y;       // else multiply leaves its result in sums
   // Rows past row_count up to a multiple of 12 are readable, and their sums of
   // no meaning.
   void (*multiply)(const Block& block);

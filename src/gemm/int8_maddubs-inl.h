@@ -95,8 +95,7 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
   const VI16 one = hn::Set(DI16(), int16_t{1});
   if constexpr (kKind == Quants::kSigned) {
     HWY_UNROLL(6)
-    for (size_t r = 0; r < kRows; ++r)
-      dot[r][0] = dot[r][1] = hn::Zero(DI32());
+    for (size_t r = 0; r < kRows; ++r) dot[r][0] = dot[r][1] = hn::Zero(DI32());
     HWY_UNROLL(8)
     for (size_t q = 0; q < kQuads; ++q) {
       hn::Vec<DI8> w[kTileVectors];
@@ -172,8 +171,8 @@ struct Sums {
   size_t stride;
 };
 
-// to = from + the products of `count` groups, [kTileRows, 2 * lanes] from column
-// `column` of the panel on. rows: row_stride bytes apart.
+// to = from + the products of `count` groups, [kTileRows, 2 * lanes] from
+// column `column` of the panel on. rows: row_stride bytes apart.
 template <Quants kKind>
 HWY_NOINLINE void MultiplyTile(const PanelGroup* HWY_RESTRICT panel,
                                const uint8_t* HWY_RESTRICT rows,

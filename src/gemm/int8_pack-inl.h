@@ -44,7 +44,7 @@ inline constexpr size_t kColumns = 8;
 // What a format's quants become for a kernel that takes minima.
 template <class F>
 inline constexpr Quants kKindOf =
-    F::kSigned || F::kGroup != kGroup      ? Quants::kSigned
+    F::kSigned || F::kGroup != kGroup   ? Quants::kSigned
     : std::is_same_v<F, kn::FormatQ4_0> ? Quants::kCentredFourBits
     : std::is_same_v<F, kn::FormatQ4_1> || std::is_same_v<F, kn::FormatQ4_K>
         ? Quants::kFourBits
@@ -99,8 +99,8 @@ HWY_INLINE void StoreCentres(const int8_t* quants, uint8_t* out) {
   // Four pairs of int16, to be added up without a carry between them.
   const auto two = hn::Add(
       sums, hn::BitCast(di16, hn::Shuffle1032(hn::BitCast(di32, sums))));
-  const auto one = hn::Add(
-      two, hn::BitCast(di16, hn::Shuffle2301(hn::BitCast(di32, two))));
+  const auto one =
+      hn::Add(two, hn::BitCast(di16, hn::Shuffle2301(hn::BitCast(di32, two))));
   const int32_t pair = hn::GetLane(hn::BitCast(di32, one));
   std::memcpy(out, &pair, sizeof(pair));
 }

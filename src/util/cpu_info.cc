@@ -1,10 +1,13 @@
 #include "util/cpu_info.h"
 
+#include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <set>
+#include <string>
 #include <utility>
 
 namespace dapple {
@@ -17,12 +20,27 @@ int ReadInt(const std::string& path, int fallback) {
   return (file >> value) ? value : fallback;
 }
 
+// Empty when the system does not say.
+cpu_set_t AllowedProcessors() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_ZERO(&allowed);
+  // Where OpenMP was told to pin threads (OMP_PROC_BIND), it has pinned this
+  // one to its place already, and the mask tells of that place only.
+  if (omp_get_proc_bind() == omp_proc_bind_false) return allowed;
+  for (int place = 0; place < omp_get_num_places(); ++place) {
+    std::vector<int> cpus(static_cast<size_t>(omp_get_place_num_procs(place)));
+    omp_get_place_proc_ids(place, cpus.data());
+    for (int cpu : cpus)
+      if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &allowed);
+  }
+  return allowed;
+}
+
 }  // namespace
 
 std::vector<int> UsableCores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return {0};
+  const cpu_set_t allowed = AllowedProcessors();
   struct Core {
     int cpu;  // the first of its siblings
     int capacity;
@@ -48,9 +66,28 @@ std::vector<int> UsableCores() {
 
 int UsablePhysicalCores() { return static_cast<int>(UsableCores().size()); }
 
+std::vector<int> PinningOrder() {
+  const cpu_set_t allowed = AllowedProcessors();
+  std::set<std::string> cores;
+  std::vector<int> first, siblings;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    // The list of a core's siblings names the core.
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
+                       "/topology/thread_siblings_list");
+    std::string core;
+    if (!std::getline(file, core)) core = std::to_string(cpu);
+    (cores.insert(core).second ? first : siblings).push_back(cpu);
+  }
+  first.insert(first.end(), siblings.begin(), siblings.end());
+  if (first.empty()) first.push_back(0);
+  return first;
+}
+
 bool PinThread(int cpu) {
   cpu_set_t one;
   CPU_ZERO(&one);
+  if (cpu < 0 || cpu >= CPU_SETSIZE) return false;
   CPU_SET(static_cast<size_t>(cpu), &one);
   return sched_setaffinity(0, sizeof(one), &one) == 0;
 }

@@ -7,12 +7,16 @@
 
 namespace dapple {
 
-// A processor number of each physical core in this process's affinity mask (SMT
+// A processor number of each physical core that this process may use (SMT
 // siblings counted once); at least one. Cores with less than half of the
 // largest capacity, the little ones of big.LITTLE, are left out: they would
 // only be waited for. Reads /sys/devices/system/cpu/cpu*.
 std::vector<int> UsableCores();
 int UsablePhysicalCores();  // how many
+
+// Processors that this process may use, in the order to use them in: one of
+// each physical core, then their siblings. At least one entry.
+std::vector<int> PinningOrder();
 
 // Keeps the calling thread on one processor. Whether the system did.
 bool PinThread(int cpu);

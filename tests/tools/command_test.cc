@@ -517,6 +517,19 @@ void CheckSpread(const nlohmann::json& spread, const char* middle) {
   CHECK(value <= spread["max"].get<double>());
 }
 
+TEST_CASE("where OpenMP pins threads, measurements still use every processor") {
+  const Folder folder;
+  const std::string args = "bench limits --json --repeat 1 --seconds 0.001";
+  const Outcome free = Dapple(folder, args);
+  REQUIRE(setenv("OMP_PROC_BIND", "true", 1) == 0);
+  const Outcome bound = Dapple(folder, args);
+  unsetenv("OMP_PROC_BIND");
+  REQUIRE(free.code == 0);
+  REQUIRE(bound.code == 0);
+  CHECK(nlohmann::json::parse(bound.out)["cpus"] ==
+        nlohmann::json::parse(free.out)["cpus"]);
+}
+
 TEST_CASE("bench limits prints each peak with its spread") {
   const Folder folder;
   const Outcome ran =
