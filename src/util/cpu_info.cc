@@ -1,6 +1,5 @@
 #include "util/cpu_info.h"
 
-#include <omp.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -9,6 +8,8 @@
 #include <set>
 #include <string>
 #include <utility>
+
+#include "util/parallel.h"
 
 namespace dapple {
 namespace {
@@ -25,15 +26,8 @@ cpu_set_t AllowedProcessors() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_ZERO(&allowed);
-  // Where OpenMP was told to pin threads (OMP_PROC_BIND), it has pinned this
-  // one to its place already, and the mask tells of that place only.
-  if (omp_get_proc_bind() == omp_proc_bind_false) return allowed;
-  for (int place = 0; place < omp_get_num_places(); ++place) {
-    std::vector<int> cpus(static_cast<size_t>(omp_get_place_num_procs(place)));
-    omp_get_place_proc_ids(place, cpus.data());
-    for (int cpu : cpus)
-      if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &allowed);
-  }
+  for (int cpu : ProcessorsOfPlaces())
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &allowed);
   return allowed;
 }
 

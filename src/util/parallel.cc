@@ -144,6 +144,17 @@ struct Parallel::Team {
   }
 };
 
+std::vector<int> ProcessorsOfPlaces() {
+  std::vector<int> all;
+  if (omp_get_proc_bind() == omp_proc_bind_false) return all;
+  for (int place = 0; place < omp_get_num_places(); ++place) {
+    std::vector<int> cpus(static_cast<size_t>(omp_get_place_num_procs(place)));
+    omp_get_place_proc_ids(place, cpus.data());
+    all.insert(all.end(), cpus.begin(), cpus.end());
+  }
+  return all;
+}
+
 Parallel::Parallel(int threads, bool pin)
     : threads_(threads > 0 ? threads : DefaultThreads()),
       team_(std::make_unique<Team>(threads_)) {

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 namespace dapple {
 
@@ -66,6 +67,11 @@ class Parallel {
   int threads_;
   std::unique_ptr<Team> team_;
 };
+
+// Processors that OpenMP spreads threads over where it was told to pin them
+// (OMP_PROC_BIND), else none. It has pinned the first thread before main, whose
+// affinity mask then names that thread's place only.
+std::vector<int> ProcessorsOfPlaces();
 
 }  // namespace dapple
 
