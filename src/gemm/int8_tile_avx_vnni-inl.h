@@ -101,7 +101,7 @@ const int8_gemm::Kernel int8_gemm::DAPPLE_KERNEL = {.name = "avx_vnni",
                                                     .interleave = 1,
                                                     .unsigned_rows = true,
                                                     .minima = false,
-    .writes_y = false,
+                                                    .writes_y = false,
                                                     .multiply = MultiplyBlock};
 
 }  // namespace dapple

@@ -90,7 +90,7 @@ const Kernel kDotProdKernel = {.name = "dotprod",
                                .interleave = kTileRows,
                                .unsigned_rows = false,
                                .minima = false,
-    .writes_y = false,
+                               .writes_y = false,
                                .multiply = MultiplyBlock};
 
 }  // namespace dapple::int8_gemm

@@ -100,7 +100,7 @@ const Kernel kI8mmKernel = {.name = "i8mm",
                             .interleave = kTileRows,
                             .unsigned_rows = false,
                             .minima = false,
-    .writes_y = false,
+                            .writes_y = false,
                             .multiply = MultiplyBlock};
 
 }  // namespace dapple::int8_gemm

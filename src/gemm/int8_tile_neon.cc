@@ -83,7 +83,7 @@ const Kernel kNeonKernel = {.name = "neon",
                             .interleave = kTileRows,
                             .unsigned_rows = false,
                             .minima = false,
-    .writes_y = false,
+                            .writes_y = false,
                             .multiply = MultiplyBlock};
 
 }  // namespace dapple::int8_gemm

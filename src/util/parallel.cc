@@ -24,14 +24,6 @@ void Pause() {
 #endif
 }
 
-// One thread a physical core. Where OpenMP was told to pin threads, it has
-// pinned this one already, so the affinity mask no longer tells.
-int DefaultThreads() {
-  const int usable = UsablePhysicalCores();
-  if (omp_get_proc_bind() == omp_proc_bind_false) return usable;
-  return std::max(usable, omp_get_num_places());
-}
-
 }  // namespace
 
 // The loop that runs now. Its items are cut into one segment a thread, in
@@ -156,7 +148,7 @@ std::vector<int> ProcessorsOfPlaces() {
 }
 
 Parallel::Parallel(int threads, bool pin)
-    : threads_(threads > 0 ? threads : DefaultThreads()),
+    : threads_(threads > 0 ? threads : UsablePhysicalCores()),
       team_(std::make_unique<Team>(threads_)) {
   if (!pin) return;
   const std::vector<int> cores = UsableCores();
