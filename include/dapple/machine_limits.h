@@ -41,6 +41,7 @@ struct MachineLimits {
   int threads = 0;        // of Limit::all
   std::vector<int> cpus;  // where they were pinned; empty: nowhere
   Limit int8_ops;         // operations a second; a multiply and an add are two
+  Limit int16_ops;        // 0 where prefill attention does not use them
   Limit bf16_ops;         // 0 where the processor has no bf16 dot product
   Limit f32_ops;
   Limit read_bytes;               // bytes read from memory a second
@@ -48,7 +49,9 @@ struct MachineLimits {
 
   // What prefill attention multiplies in.
   const Limit& AttentionOps() const {
-    return bf16_ops.all.median > 0 ? bf16_ops : f32_ops;
+    return bf16_ops.all.median > 0    ? bf16_ops
+           : int16_ops.all.median > 0 ? int16_ops
+                                      : f32_ops;
   }
 };
 
@@ -59,7 +62,7 @@ struct LimitOptions {
   uint64_t read_bytes = uint64_t{256} << 20;  // read from; beyond any cache
 };
 
-// Takes about 16 × repeat × seconds. Threads are pinned, one a core first.
+// Takes about 20 × repeat × seconds. Threads are pinned, one a core first.
 // kDoesNotFit when memory or threads cannot be had.
 Result<MachineLimits> MeasureMachineLimits(const LimitOptions& options);
 

@@ -78,6 +78,18 @@ KernelChoice PrefillChoice(const char* kernel, bool quantized, bool forced) {
   return {kernel, choice, WhyGemm(backend, quantized, forced)};
 }
 
+const char* AttentionReason(kernels::AttentionProducts products) {
+  switch (products) {
+    case kernels::AttentionProducts::kBF16:
+      return "prefill multiplies in bf16";
+    case kernels::AttentionProducts::kInt16:
+      return "prefill multiplies in 16-bit integers: no bf16 dot products here";
+    case kernels::AttentionProducts::kF32:
+      break;
+  }
+  return "prefill multiplies in f32: no bf16 dot products here";
+}
+
 }  // namespace
 
 CpuReport DescribeCpu() {
@@ -113,11 +125,9 @@ CpuReport DescribeCpu() {
       PrefillChoice("prefill, quantized weights", true, forced));
   report.kernels.push_back(
       PrefillChoice("prefill, other weights", false, forced));
-  report.kernels.push_back({"attention and scoring", target,
-                            kernels::HasNativeBF16Dot()
-                                ? "prefill multiplies in bf16"
-                                : "prefill multiplies in f32: no bf16 dot "
-                                  "products here"});
+  report.kernels.push_back(
+      {"attention and scoring", target,
+       AttentionReason(kernels::PrefillAttentionProducts())});
   report.kernels.push_back(
       {"f16 conversion", kernels::HasF16Conversion() ? "hardware" : "emulated",
        kernels::HasF16Conversion() ? "of keys, values and scales"

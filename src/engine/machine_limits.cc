@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <system_error>
@@ -26,6 +27,9 @@ constexpr size_t kRounds = 20000;  // of RunPeak: below a tenth of a millisecond
 
 double Int8Step(uint64_t*, size_t) {
   return kernels::RunPeak(kernels::PeakKind::kInt8, kRounds);
+}
+double Int16Step(uint64_t*, size_t) {
+  return kernels::RunPeak(kernels::PeakKind::kInt16, kRounds);
 }
 double Bf16Step(uint64_t*, size_t) {
   return kernels::RunPeak(kernels::PeakKind::kBf16, kRounds);
@@ -139,14 +143,15 @@ Result<MachineLimits> Measure(const LimitOptions& options) {
   const std::unique_ptr<uint64_t[]> words(new uint64_t[threads * count]);
   std::memset(words.get(), 1, threads * count * sizeof(uint64_t));
   const std::pair<Step, Limit*> kinds[] = {{Int8Step, &limits.int8_ops},
+                                           {Int16Step, &limits.int16_ops},
                                            {Bf16Step, &limits.bf16_ops},
                                            {F32Step, &limits.f32_ops},
                                            {ReadStep, &limits.read_bytes}};
   // Round by round, so that a machine whose speed drifts disturbs all alike.
-  std::vector<double> ones[4], alls[4];
+  std::vector<double> ones[std::size(kinds)], alls[std::size(kinds)];
   bool pinned = true;
   for (size_t round = 0; round < options.repeat; ++round)
-    for (size_t k = 0; k < 4; ++k) {
+    for (size_t k = 0; k < std::size(kinds); ++k) {
       Work work{kinds[k].first, options.seconds, words.get(), threads * count};
       DAPPLE_ASSIGN_OR_RETURN(const double one,
                               RateOf(work, 1, limits.cpus, &pinned));
@@ -156,7 +161,7 @@ Result<MachineLimits> Measure(const LimitOptions& options) {
                               RateOf(work, threads, limits.cpus, &pinned));
       alls[k].push_back(all);
     }
-  for (size_t k = 0; k < 4; ++k)
+  for (size_t k = 0; k < std::size(kinds); ++k)
     *kinds[k].second = {Spread::Of(ones[k]), Spread::Of(alls[k])};
   limits.cpus.resize(std::min(limits.cpus.size(), threads));
   if (!pinned) limits.cpus.clear();

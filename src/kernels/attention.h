@@ -37,7 +37,7 @@ struct KvHeadView {
 // whole register strips of every target, and the keys of a block, converted
 // once a call, serve enough of them. Any number of rows is correct.
 constexpr size_t PrefillAttentionRows(size_t group) {
-  return group >= 2 ? (group <= 12 ? 192 / group : 16) : 96;
+  return group >= 2 ? (group <= 12 ? 384 / group : 32) : 192;
 }
 
 // Floats of scratch that one call needs (per thread).

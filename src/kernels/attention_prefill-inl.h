@@ -11,7 +11,8 @@
 //
 // Where the processor has a bf16 dot product, queries, keys, values and
 // probabilities are rounded to bf16 for the two products (twice the float
-// rate); scores, softmax and sums stay float. Rows of float are not.
+// rate); scores, softmax and sums stay float. Rows of float are not. On x86
+// without it the products are of 16-bit integers (attention_int16-inl.h).
 #if defined(DAPPLE_KERNELS_ATTENTION_PREFILL_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef DAPPLE_KERNELS_ATTENTION_PREFILL_INL_H_
@@ -23,11 +24,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
 #include "kernels/attention.h"
+#include "kernels/attention_int16-inl.h"
 #include "kernels/attention_layout.h"
 #include "kernels/attention_tile-inl.h"
 #include "kernels/exp-inl.h"
@@ -36,21 +38,6 @@ HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Strip of queries [begin, begin + vectors * Lanes).
-struct Strip {
-  size_t begin;
-  size_t vectors;       // 1..3
-  size_t all_visible;   // keys that every query of the strip sees
-  size_t some_visible;  // keys that its last query sees
-  float* q;             // [head_dim, width]
-  float* o;             // [head_dim, width]
-  float* max;           // [width]
-  float* sum;           // [width]
-  int32_t* last_key;    // [width] newest key that each lane sees
-  size_t first_seen;    // oldest key that any query of the strip sees
-  size_t all_seen;      // oldest key that every query sees
-};
 
 // Probabilities of a block as AddValues wants them. scores: [keys, kV * Lanes],
 // in units of log2, become E [ceil(keys / PairOf<E>), kV * Lanes] in the same
@@ -138,13 +125,20 @@ HWY_INLINE E* UpdateSoftmax(const Strip& strip, size_t keys, float* scores,
   return p;
 }
 
-// k, values: as StageKeys and StageValues left them, of keys first_key and on.
+template <class E, class T>
+HWY_INLINE void StageBlock(const T* keys, const T* values, size_t count,
+                           size_t padded, size_t dim, const Staged<E>& to) {
+  StageKeys(keys, count, padded, dim, to.k);
+  StageValues(values, count, dim, to.values);
+}
+
+// block: of keys first_key and on.
 template <size_t kV, class E>
-HWY_NOINLINE void AttendBlock(const Strip& strip, const E* k, const E* values,
+HWY_NOINLINE void AttendBlock(const Strip& strip, const Staged<E>& block,
                               size_t first_key, size_t keys, size_t dim,
                               const AttentionParams& params, float* scores) {
   HWY_ALIGN float correction[kV * hn::MaxLanes(DQ())];
-  ScoreKeys<kV>(k, keys, dim / PairOf<E>, reinterpret_cast<const E*>(strip.q),
+  ScoreKeys<kV>(block.k, keys, dim / PairOf<E>, reinterpret_cast<const E*>(strip.q),
                 scores);
   if (params.softcap != 0.0f)
     CapLogits(params.softcap, keys * kV * hn::Lanes(DQ()), scores);
@@ -152,8 +146,27 @@ HWY_NOINLINE void AttendBlock(const Strip& strip, const E* k, const E* values,
     HideUnseen<kV>(strip.last_key, WindowLanes(params), first_key, keys,
                    scores);
   const E* p = UpdateSoftmax<E, kV>(strip, keys, scores, correction);
-  AddValues<kV>(values, (keys + PairOf<E> - 1) / PairOf<E>, dim, p, correction,
+  AddValues<kV>(block.values, (keys + PairOf<E> - 1) / PairOf<E>, dim, p, correction,
                 strip.o);
+}
+
+// Vectors of a strip: integers need a register for each product.
+template <class E>
+inline constexpr size_t kMostVectors =
+    std::is_same_v<E, Int16Pair> ? 2 : kStripVectors;
+
+// A block's operands in memory of [2, keys, dim] floats.
+template <class E>
+HWY_INLINE Staged<E> StagedAt(float* memory, size_t keys, size_t dim) {
+  if constexpr (std::is_same_v<E, Int16Pair>) {
+    float* scales = memory + keys * dim / 2;  // pairs take half the room
+    auto* values = reinterpret_cast<Int16Pair*>(memory + keys * dim);
+    return {reinterpret_cast<Int16Pair*>(memory), values, scales, scales + keys,
+            scales + 2 * keys};
+  } else {
+    auto* operands = reinterpret_cast<E*>(memory);
+    return {operands, operands + keys * dim};
+  }
 }
 
 // The queries of one call, their order being [rows, group].
@@ -184,7 +197,8 @@ HWY_INLINE void PackStrip(const QueryBlock& block, float factor,
         block.q + row * block.q_stride + query % block.group * block.dim;
     // A factor of 0 leaves lanes past the last query 0 (or NaN as the query).
     E* packed = reinterpret_cast<E*>(strip.q) + lane;
-    PackQuery(q, block.dim, real ? factor : 0.0f, width, packed);
+    PackQuery(q, block.dim, real ? factor : 0.0f, width, packed,
+              strip.q_scale + lane);
   }
   std::fill(strip.o, strip.o + block.dim * width, 0.0f);
 }
@@ -221,10 +235,8 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
 
   // Each part is a multiple of 16 floats: all stay aligned.
   float* next = AlignUp(scratch);
-  E* k = reinterpret_cast<E*>(next);
-  next += keys_a_block * dim;
-  E* values = reinterpret_cast<E*>(next);
-  next += keys_a_block * dim;
+  const Staged<E> staged = StagedAt<E>(next, keys_a_block, dim);
+  next += 2 * keys_a_block * dim;
   float* scores = next;
   next += keys_a_block * kStripVectors * n;
 
@@ -233,16 +245,18 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
   for (size_t first = start; first < total_keys; first += keys_a_block) {
     const size_t keys = std::min(keys_a_block, total_keys - first);
     const size_t padded = (keys + kTile - 1) / kTile * kTile;
-    StageKeys(all_keys + first * KvRowStep<T>(dim), keys, padded, dim, k);
-    StageValues(all_values + first * KvRowStep<T>(dim), keys, dim, values);
+    StageBlock(all_keys + first * KvRowStep<T>(dim),
+               all_values + first * KvRowStep<T>(dim), keys, padded, dim,
+               staged);
 
     float* strip_memory = next;
-    for (size_t begin = 0; begin < queries; begin += kStripVectors * n) {
+    for (size_t begin = 0; begin < queries; begin += kMostVectors<E> * n) {
       Strip strip;
       strip.begin = begin;
-      strip.vectors = std::min(kStripVectors, (queries - begin + n - 1) / n);
+      strip.vectors = std::min(kMostVectors<E>, (queries - begin + n - 1) / n);
       const size_t width = strip.vectors * n;
       strip.q = strip_memory;
+      strip.q_scale = strip.q + dim / 2 * width;  // behind pairs
       strip.o = strip.q + dim * width;
       strip.max = strip.o + dim * width;
       strip.sum = strip.max + width;
@@ -259,12 +273,14 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
       // are skipped, not masked.
       if (first < strip.some_visible && first + keys > strip.first_seen) {
         const size_t seen = std::min(keys, strip.some_visible - first);
-        if (strip.vectors == 3)
-          AttendBlock<3>(strip, k, values, first, seen, dim, params, scores);
-        else if (strip.vectors == 2)
-          AttendBlock<2>(strip, k, values, first, seen, dim, params, scores);
-        else
-          AttendBlock<1>(strip, k, values, first, seen, dim, params, scores);
+        if (strip.vectors == 1) {
+          AttendBlock<1>(strip, staged, first, seen, dim, params, scores);
+        } else if (strip.vectors == 2) {
+          AttendBlock<2>(strip, staged, first, seen, dim, params, scores);
+        } else {
+          if constexpr (kMostVectors<E> == 3)
+            AttendBlock<3>(strip, staged, first, seen, dim, params, scores);
+        }
       }
       if (first + keys == total_keys)
         UnpackStrip(block, strip, out, out_stride);

@@ -35,6 +35,22 @@ using DQ = hn::ScalableTag<float>;
 using VQ = hn::Vec<DQ>;
 
 inline constexpr size_t kStripVectors = 3;
+
+// Strip of queries [begin, begin + vectors * Lanes).
+struct Strip {
+  size_t begin;
+  size_t vectors;       // 1..3
+  size_t all_visible;   // keys that every query of the strip sees
+  size_t some_visible;  // keys that its last query sees
+  float* q;             // [head_dim, width], or pairs [head_dim / 2, width]
+  float* q_scale;       // [width], of pairs of integers
+  float* o;             // [head_dim, width]
+  float* max;           // [width]
+  float* sum;           // [width]
+  int32_t* last_key;    // [width] newest key that each lane sees
+  size_t first_seen;    // oldest key that any query of the strip sees
+  size_t all_seen;      // oldest key that every query sees
+};
 // Rows of the register tile: kTile * 3 accumulators + 3 + 1 registers.
 #if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3
 inline constexpr size_t kTile = 4;  // 16 registers
@@ -44,21 +60,45 @@ inline constexpr size_t kTile = 8;  // 32 registers
 
 // The first term's bf16 in the low half, the second's in the high half.
 using BF16Pair = uint32_t;
+// The same of 16-bit integers (attention_int16-inl.h).
+using Int16Pair = int32_t;
 template <class E>
-inline constexpr size_t PairOf = 1;
+inline constexpr size_t PairOf = 2;
 template <>
-inline constexpr size_t PairOf<BF16Pair> = 2;
+inline constexpr size_t PairOf<float> = 1;
+
+// AVX-512 without VNNI gains nothing by integers, since its multipliers do the
+// additions too.
+#undef DAPPLE_ATTENTION_INT16
+#define DAPPLE_ATTENTION_INT16 (HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2)
 
 // What attention over keys of T computes with: float keys ask for float
 // arithmetic (--compute f32).
 #if HWY_NATIVE_DOT_BF16
+using FastElement = BF16Pair;
+#elif DAPPLE_ATTENTION_INT16
+using FastElement = Int16Pair;
+#else
+using FastElement = float;
+#endif
 template <class T>
 using TileElement =
-    std::conditional_t<std::is_same_v<T, float>, float, BF16Pair>;
-#else
-template <class T>
-using TileElement = float;
-#endif
+    std::conditional_t<std::is_same_v<T, float>, float, FastElement>;
+
+// A block of keys and values, and of integers what undoes their scales.
+template <class E>
+struct Staged {
+  E* k;       // [keys padded to kTile, head_dim / PairOf<E>]
+  E* values;  // [ceil(keys / PairOf<E>), head_dim]
+};
+template <>
+struct Staged<Int16Pair> {
+  Int16Pair* k;
+  Int16Pair* values;
+  float* key_scale;  // [keys padded to kTile]
+  float* exponent;   // [keys padded to kTile] of a row of values, e
+  float* unscale;    // [keys] 2^-e
+};
 
 // acc + a * b in the terms that a lane of a and b holds.
 HWY_INLINE VQ MultiplyAdd(float a, VQ b, VQ acc) {
@@ -203,7 +243,7 @@ HWY_INLINE void StageValues(const T* rows, size_t count, size_t dim,
 
 // One lane of a strip's packed queries: out[i * width] = q[i] * factor.
 HWY_INLINE void PackQuery(const float* q, size_t dim, float factor,
-                          size_t width, float* out) {
+                          size_t width, float* out, float* /*scale*/) {
   for (size_t i = 0; i < dim; ++i) out[i * width] = q[i] * factor;
 }
 
@@ -289,7 +329,7 @@ HWY_INLINE void StageValues(const T* rows, size_t count, size_t dim,
 
 // out[i * width] = the pair of dimensions 2 i and 2 i + 1.
 HWY_INLINE void PackQuery(const float* q, size_t dim, float factor,
-                          size_t width, BF16Pair* out) {
+                          size_t width, BF16Pair* out, float* /*scale*/) {
   const auto round = [factor](float value) {
     return static_cast<BF16Pair>(ToBF16(value * factor).bits);
   };

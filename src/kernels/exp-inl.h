@@ -27,12 +27,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Adding it to |x| < 2^22 leaves round(x) in the low mantissa bits.
 inline constexpr float kRoundMagic = 0x1.8p23f;
 
-// p * 2^n, n being the integer that `shifted` = n + kRoundMagic holds; n must
-// be in [-126, 127].
-template <class D, class V = hn::Vec<D>>
+// p * 2^(n + kPower), n being the integer that `shifted` = n + kRoundMagic holds;
+// n + kPower must be in [-126, 127].
+template <int kPower = 0, class D, class V = hn::Vec<D>>
 HWY_INLINE V ScaleByPower(D d, V p, V shifted) {
   const hn::Rebind<int32_t, D> di;
-  const auto biased = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127));
+  const auto biased = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127 + kPower));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(biased)));
 }
 
@@ -52,14 +52,15 @@ HWY_INLINE V Exp2(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), y);
 }
 
-// 2^x for x <= 0, with a relative error below 2^-17 (before rounding; degree 4
-// at Chebyshev nodes): for probabilities that will be rounded to bf16. Exactly
-// 1 at 0, 0 for x <= -126.5, NaN for NaN.
-template <class D, class V = hn::Vec<D>>
+// 2^(x + kPower) for x <= 0, with a relative error below 2^-17 (before rounding;
+// degree 4 at Chebyshev nodes): for probabilities that will be rounded to bf16
+// or to integers. Exact at 0, 0 for results below 2^-126.5, NaN for NaN.
+template <int kPower = 0, class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp2Coarse(D d, V x) {
-  // Power -127 has the bits of 0. Max returns its second operand where one is
-  // NaN (x86), or NaN.
-  x = hn::Max(hn::Set(d, -127.0f), x);
+  static_assert(kPower >= 0 && kPower < 127);
+  // A result's power -127 has the bits of 0. Max returns its second operand
+  // where one is NaN (x86), or NaN.
+  x = hn::Max(hn::Set(d, -127.0f - kPower), x);
   const V magic = hn::Set(d, kRoundMagic);
   const V shifted = hn::Add(x, magic);
   const V r = hn::Sub(x, hn::Sub(shifted, magic));
@@ -67,7 +68,7 @@ HWY_INLINE V Exp2Coarse(D d, V x) {
   p = hn::MulAdd(r, p, hn::Set(d, 0x1.ebfb3ep-3f));
   p = hn::MulAdd(r, p, hn::Set(d, 0x1.62e2d2p-1f));
   p = hn::MulAdd(r, p, hn::Set(d, 1.0f));
-  return ScaleByPower(d, p, shifted);
+  return ScaleByPower<kPower>(d, p, shifted);
 }
 
 // e^x, e^88 for x > 88; below -87.33 the result is 0.

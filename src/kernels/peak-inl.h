@@ -135,6 +135,25 @@ HWY_INLINE size_t PeakF32(size_t rounds) {
   return hn::Lanes(d);
 }
 
+HWY_INLINE size_t PeakInt16([[maybe_unused]] size_t rounds) {
+#if HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2
+  const hn::ScalableTag<int32_t> d;
+  const hn::Repartition<int16_t, decltype(d)> d16;
+  constexpr size_t kCount = kOperandBytes / sizeof(int16_t);
+  alignas(64) int16_t a[kCount], b[kCount];
+  for (size_t i = 0; i < kCount; ++i) {
+    a[i] = static_cast<int16_t>(i % 7) - 3;
+    b[i] = static_cast<int16_t>(i % 5) - 2;
+  }
+  Keep(Blocks(d, d16, d16, a, b, rounds, [&](auto sum, auto x, auto y) {
+    return hn::Add(sum, hn::WidenMulPairwiseAdd(d, x, y));
+  }));
+  return hn::Lanes(d16);
+#else
+  return 0;
+#endif
+}
+
 HWY_INLINE size_t PeakBf16([[maybe_unused]] size_t rounds) {
 #if DAPPLE_PEAK_BF16
   const hn::ScalableTag<float> d;
@@ -160,9 +179,10 @@ HWY_INLINE size_t PeakBf16([[maybe_unused]] size_t rounds) {
 }  // namespace
 
 double RunPeakOn(PeakKind kind, size_t rounds) {
-  const size_t lanes = kind == PeakKind::kInt8   ? PeakInt8(rounds)
-                       : kind == PeakKind::kBf16 ? PeakBf16(rounds)
-                                                 : PeakF32(rounds);
+  const size_t lanes = kind == PeakKind::kInt8    ? PeakInt8(rounds)
+                       : kind == PeakKind::kInt16 ? PeakInt16(rounds)
+                       : kind == PeakKind::kBf16  ? PeakBf16(rounds)
+                                                  : PeakF32(rounds);
   return 2.0 * static_cast<double>(lanes * kPeakRows * kPeakColumns) *
          static_cast<double>(rounds);
 }

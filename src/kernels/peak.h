@@ -13,12 +13,13 @@
 
 namespace dapple::kernels {
 
-enum class PeakKind { kInt8, kBf16, kF32 };
+enum class PeakKind { kInt8, kInt16, kBf16, kF32 };
 
 // Dot products of vectors from the L1 cache into sums in registers, `rounds` (a
 // multiple of 8) times over a small block. Returns the operations done, a
 // multiplication and an addition being two; 0 for kBf16 where the target has no
-// such instruction.
+// such instruction, and for kInt16 (pmaddwd and paddd) where prefill attention
+// does not use it.
 double RunPeak(PeakKind kind, size_t rounds);
 
 // The exclusive or of `count` 64-bit words; count is a multiple of 64.

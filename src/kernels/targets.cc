@@ -16,6 +16,12 @@ namespace HWY_NAMESPACE {
 int64_t ThisTarget() { return HWY_TARGET; }
 bool ThisHasBF16Dot() { return HWY_NATIVE_DOT_BF16 != 0; }
 
+AttentionProducts ThisAttentionProducts() {
+  if (HWY_NATIVE_DOT_BF16) return AttentionProducts::kBF16;
+  return HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2 ? AttentionProducts::kInt16
+                                                : AttentionProducts::kF32;
+}
+
 bool ThisHasF16() { return !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX2; }
 
 }  // namespace HWY_NAMESPACE
@@ -27,6 +33,7 @@ namespace dapple::kernels {
 
 HWY_EXPORT(ThisTarget);
 HWY_EXPORT(ThisHasBF16Dot);
+HWY_EXPORT(ThisAttentionProducts);
 HWY_EXPORT(ThisHasF16);
 
 namespace {
@@ -36,6 +43,10 @@ bool is_forced = false;
 int64_t ActiveTarget() { return HWY_DYNAMIC_DISPATCH(ThisTarget)(); }
 
 bool HasNativeBF16Dot() { return HWY_DYNAMIC_DISPATCH(ThisHasBF16Dot)(); }
+
+AttentionProducts PrefillAttentionProducts() {
+  return HWY_DYNAMIC_DISPATCH(ThisAttentionProducts)();
+}
 
 bool HasF16Conversion() { return HWY_DYNAMIC_DISPATCH(ThisHasF16)(); }
 

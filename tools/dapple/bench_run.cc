@@ -110,9 +110,10 @@ class Bench {
   // Of the layers' matrices in prefill.
   double LinearPeak() const {
     const std::string backend = engine_->gemm_backend();
-    const Limit& limit = backend == "int8"  ? limits_.int8_ops
-                         : backend == "f32" ? limits_.f32_ops
-                                            : limits_.AttentionOps();
+    const bool floats = backend == "f32" || limits_.bf16_ops.all.median == 0;
+    const Limit& limit = backend == "int8" ? limits_.int8_ops
+                         : floats          ? limits_.f32_ops
+                                           : limits_.bf16_ops;
     return limit.all.median;
   }
 

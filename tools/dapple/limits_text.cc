@@ -17,6 +17,7 @@ struct Row {
 
 std::vector<Row> Rows(const MachineLimits& limits) {
   return {{"int8 dot", "int8_gops", "GOPS", &limits.int8_ops},
+          {"int16 dot", "int16_gops", "GOPS", &limits.int16_ops},
           {"bf16 dot", "bf16_gflops", "GFLOPS", &limits.bf16_ops},
           {"f32", "f32_gflops", "GFLOPS", &limits.f32_ops},
           {"memory read", "read_gb_per_s", "GB/s", &limits.read_bytes}};

@@ -1,0 +1,418 @@
+// Prefill attention in 16-bit integers, where the processor has pmaddwd but no
+// bf16 dot product: pmaddwd and paddd do sixteen multiply-adds where two fused
+// ones in float do as many, and both multipliers stay free for the next
+// (measured on Zen 3: 1.6 times as many a second as float).
+//
+// - A query and a key are rows of integers with a scale each, their Euclidean
+//   norms being kNorm: by Cauchy-Schwarz no dot product leaves 32 bits.
+// - A row of values is v = V 2^e / ValueUnit, |V| <= ValueUnit, e being its own
+//   exponent: it depends on no other row, so that a query's result does not
+//   depend on which later keys share the block. 2^e moves into the probabilities,
+//   whose logits s become t = s + e; they are rounded to multiples of 2^-kPBits
+//   of the largest 2^t of the block and query: rounding is relative to what a key
+//   adds to the result. The softmax's sum takes 2^t 2^-e before rounding.
+// - So a block's products stay in 32 bits as well; they are added up in float
+//   from block to block.
+//
+// What it costs is about a tenth of what rounding to bf16 does (attention_test).
+//
+// Per-target header: include it only from a file that foreach_target includes.
+#if defined(DAPPLE_KERNELS_ATTENTION_INT16_INL_H_) == \
+    defined(HWY_TARGET_TOGGLE)
+#ifdef DAPPLE_KERNELS_ATTENTION_INT16_INL_H_
+#undef DAPPLE_KERNELS_ATTENTION_INT16_INL_H_
+#else
+#define DAPPLE_KERNELS_ATTENTION_INT16_INL_H_
+#endif
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "kernels/attention-inl.h"
+#include "kernels/attention_layout.h"
+#include "kernels/attention_tile-inl.h"
+#include "kernels/exp-inl.h"
+#include "kernels/kv_rows-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace dapple::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if DAPPLE_ATTENTION_INT16
+
+using DI32 = hn::RebindToSigned<DQ>;
+using DI16 = hn::Repartition<int16_t, DQ>;
+using VI32 = hn::Vec<DI32>;
+static_assert(hn::MaxLanes(DQ()) <= 8, "head_dim is whole vectors");
+
+// Below 2^15, with room for rounding.
+inline constexpr float kNorm = 32700.0f;
+inline constexpr int kPBits = 13;
+// keys * 2^kPBits * ValueUnit is 2^31: one less is the largest value.
+constexpr float ValueUnit(size_t dim) {
+  return static_cast<float>((size_t{1} << (31 - kPBits)) / KeysPerBlock(dim));
+}
+
+// Two vectors as pairs of integers, |x| < 2^15, in the halves of each lane:
+// adding kRoundMagic leaves round(x) in the low bits.
+HWY_INLINE VI32 PairInts(VQ low, VQ high) {
+  const DI32 di;
+  const DI16 d16;
+  const VQ magic = hn::Set(DQ(), kRoundMagic);
+  const auto l = hn::BitCast(d16, hn::Add(low, magic));
+  const auto h = hn::ShiftLeft<16>(hn::BitCast(di, hn::Add(high, magic)));
+  return hn::BitCast(di, hn::OddEven(hn::BitCast(d16, h), l));
+}
+
+// A row's factor to integers of norm kNorm, and what undoes it. Neither is
+// finite if `squares`, its sum, is not.
+struct RowScale {
+  float factor;
+  float scale;
+};
+HWY_INLINE RowScale ScaleOf(float squares) {
+  const float norm = std::sqrt(squares);
+  // Norms too small to divide by are those of rows of zeros.
+  return {norm < 1e-30f ? 0.0f : kNorm / norm, norm * (1.0f / kNorm)};
+}
+
+// ---- Staging ----------------------------------------------------------------
+
+template <class T>
+HWY_INLINE void StageBlock(const T* keys, const T* values, size_t count,
+                           size_t padded, size_t dim,
+                           const Staged<Int16Pair>& to) {
+  const DQ d;
+  const DI32 di;
+  const hn::Rebind<int16_t, DQ> d16;
+  const size_t n = hn::Lanes(d);
+  const size_t step = KvRowStep<T>(dim);
+  HWY_ALIGN float rows[2][256];
+  for (size_t r = 0; r < count; ++r) {
+    const KvRowReader<T> reader(d, keys + r * step);
+    VQ squares = hn::Zero(d);
+    for (size_t i = 0; i < dim; i += n) {
+      const VQ x = reader.Load(d, i);
+      squares = hn::MulAdd(x, x, squares);
+      hn::Store(x, d, rows[0] + i);
+    }
+    const RowScale scale = ScaleOf(hn::ReduceSum(d, squares));
+    to.key_scale[r] = scale.scale;
+    const VQ factor = hn::Set(d, scale.factor);
+    const VQ magic = hn::Set(d, kRoundMagic);
+    const VI32 magic_bits = hn::BitCast(di, magic);
+    auto* out = reinterpret_cast<int16_t*>(to.k + r * dim / 2);
+    for (size_t i = 0; i < dim; i += n) {
+      const VQ x = hn::MulAdd(hn::Load(d, rows[0] + i), factor, magic);
+      const VI32 ints = hn::Sub(hn::BitCast(di, x), magic_bits);
+      hn::StoreU(hn::DemoteTo(d16, ints), d16, out + i);
+    }
+  }
+  std::fill(to.k + count * dim / 2, to.k + padded * dim / 2, 0);
+  std::fill(to.key_scale + count, to.key_scale + padded, 0.0f);
+  std::fill(to.exponent + count, to.exponent + padded, 0.0f);
+
+  VQ factors[2] = {hn::Zero(d), hn::Zero(d)};
+  for (size_t r = 0; r < count; r += 2) {
+    for (size_t half = 0; half < 2; ++half) {
+      if (r + half == count) {
+        std::fill_n(rows[half], dim, 0.0f);
+        continue;
+      }
+      const KvRowReader<T> reader(d, values + (r + half) * step);
+      VI32 most = hn::Zero(di);  // bits order magnitudes, NaN being largest
+      for (size_t i = 0; i < dim; i += n) {
+        const VQ x = reader.Load(d, i);
+        most = hn::Max(most, hn::BitCast(di, hn::Abs(x)));
+        hn::Store(x, d, rows[half] + i);
+      }
+      // 2^(biased - 127) is at most the largest, rows near zero apart.
+      const int biased = std::max(hn::ReduceMax(di, most) >> 23, 64);
+      const bool finite = biased < 255;
+      const int e = biased - 126;
+      const auto power = [](int exponent) {
+        return std::bit_cast<float>((exponent + 127) << 23);
+      };
+      to.exponent[r + half] = finite ? static_cast<float>(e)
+                                     : std::numeric_limits<float>::quiet_NaN();
+      to.unscale[r + half] = finite ? power(-e) : 0.0f;
+      factors[half] =
+          hn::Set(d, finite ? power(-e) * ValueUnit(dim) : 0.0f);
+    }
+    const VQ largest = hn::Set(d, ValueUnit(dim) - 1.0f);
+    for (size_t i = 0; i < dim; i += n) {
+      const VQ low = hn::Mul(hn::Load(d, rows[0] + i), factors[0]);
+      const VQ high = hn::Mul(hn::Load(d, rows[1] + i), factors[1]);
+      hn::Store(PairInts(hn::Min(low, largest), hn::Min(high, largest)), di,
+                to.values + r / 2 * dim + i);
+    }
+  }
+}
+
+// One lane of a strip's packed queries: out[i * width] = the pair of dimensions
+// 2 i and 2 i + 1.
+HWY_INLINE void PackQuery(const float* q, size_t dim, float factor,
+                          size_t width, Int16Pair* out, float* scale) {
+  double squares = 0.0;
+  for (size_t i = 0; i < dim; ++i)
+    squares += static_cast<double>(q[i]) * static_cast<double>(q[i]);
+  const RowScale row = ScaleOf(static_cast<float>(squares));
+  *scale = row.scale * factor;
+  const bool finite = std::isfinite(*scale);
+  const auto round = [&](float value) {
+    return static_cast<uint32_t>(
+        finite ? std::bit_cast<int32_t>(value * row.factor + kRoundMagic) : 0);
+  };
+  for (size_t i = 0; i < dim; i += 2)
+    out[i / 2 * width] = static_cast<Int16Pair>((round(q[i]) & 0xFFFFu) |
+                                                round(q[i + 1]) << 16);
+}
+
+// ---- Products ---------------------------------------------------------------
+
+// acc += a · b, pair by pair.
+HWY_INLINE void AddProduct(hn::Vec<DI16> a, hn::Vec<DI16> b, VI32& acc) {
+#if HWY_TARGET == HWY_AVX2
+  // GCC would begin all products of a step at once, and run out of registers.
+  VI32 product;
+  asm("vpmaddwd %[b], %[a], %[product]\n\t"
+      "vpaddd %[product], %[acc], %[acc]"
+      : [acc] "+x"(acc.raw), [product] "=&x"(product.raw)
+      : [a] "x"(a.raw), [b] "x"(b.raw));
+#else
+  acc = hn::Add(acc, hn::WidenMulPairwiseAdd(DI32(), a, b));
+#endif
+}
+
+// acc[i][v] += Σ_t a(i, t) · b[t][v] of pairs; a, b as in MultiplyTile. One
+// function a number of vectors, not a loop over an array: GCC would keep the
+// array in memory.
+template <bool kRowsOfA>
+HWY_INLINE void MultiplyTile16(const Int16Pair* HWY_RESTRICT a, size_t stride,
+                               const Int16Pair* HWY_RESTRICT b, size_t depth,
+                               VI32 (&acc)[kTile][2]) {
+  const DI32 di;
+  const DI16 d16;
+  const size_t n = hn::Lanes(di);
+  VI32 s00 = acc[0][0], s10 = acc[1][0], s20 = acc[2][0], s30 = acc[3][0];
+  VI32 s01 = acc[0][1], s11 = acc[1][1], s21 = acc[2][1], s31 = acc[3][1];
+  const size_t row = kRowsOfA ? stride : 1, next = kRowsOfA ? 1 : stride;
+  const auto step = [&](size_t t) HWY_ATTR {
+    const auto b0 = hn::BitCast(d16, hn::Load(di, b + 2 * t * n));
+    const auto b1 = hn::BitCast(d16, hn::Load(di, b + (2 * t + 1) * n));
+    const Int16Pair* at = a + t * next;
+    const auto a0 = hn::BitCast(d16, hn::Set(di, at[0]));
+    AddProduct(a0, b0, s00);
+    AddProduct(a0, b1, s01);
+    const auto a1 = hn::BitCast(d16, hn::Set(di, at[row]));
+    AddProduct(a1, b0, s10);
+    AddProduct(a1, b1, s11);
+    const auto a2 = hn::BitCast(d16, hn::Set(di, at[2 * row]));
+    AddProduct(a2, b0, s20);
+    AddProduct(a2, b1, s21);
+    const auto a3 = hn::BitCast(d16, hn::Set(di, at[3 * row]));
+    AddProduct(a3, b0, s30);
+    AddProduct(a3, b1, s31);
+  };
+  size_t t = 0;
+  for (; t + 2 <= depth; t += 2) {
+    step(t);
+    step(t + 1);
+  }
+  if (t < depth) step(t);
+  acc[0][0] = s00, acc[1][0] = s10, acc[2][0] = s20, acc[3][0] = s30;
+  acc[0][1] = s01, acc[1][1] = s11, acc[2][1] = s21, acc[3][1] = s31;
+}
+
+template <bool kRowsOfA>
+HWY_INLINE void MultiplyTile16(const Int16Pair* HWY_RESTRICT a, size_t stride,
+                               const Int16Pair* HWY_RESTRICT b, size_t depth,
+                               VI32 (&acc)[kTile][1]) {
+  const DI32 di;
+  const DI16 d16;
+  const size_t n = hn::Lanes(di);
+  const size_t row = kRowsOfA ? stride : 1, next = kRowsOfA ? 1 : stride;
+  for (size_t t = 0; t < depth; ++t) {
+    const auto b0 = hn::BitCast(d16, hn::Load(di, b + t * n));
+    HWY_UNROLL(4)
+    for (size_t i = 0; i < kTile; ++i)
+      AddProduct(hn::BitCast(d16, hn::Set(di, a[t * next + i * row])), b0,
+                 acc[i][0]);
+  }
+}
+
+// scores[j][:] = k[j] · q + offset[j] for j < keys, rounded up to kTile.
+template <size_t kV>
+HWY_INLINE void ScoreKeys16(const Staged<Int16Pair>& block, bool offsets,
+                            size_t keys, size_t pairs, const Int16Pair* q,
+                            const float* q_scale, float* scores) {
+  const DQ d;
+  const size_t n = hn::Lanes(d);
+  VQ scale[kV];
+  HWY_UNROLL(2)
+  for (size_t v = 0; v < kV; ++v) scale[v] = hn::Load(d, q_scale + v * n);
+  for (size_t j = 0; j < keys; j += kTile) {
+    VI32 acc[kTile][kV];
+    HWY_UNROLL(4)
+    for (size_t i = 0; i < kTile; ++i) {
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kV; ++v) acc[i][v] = hn::Zero(DI32());
+    }
+    MultiplyTile16<true>(block.k + j * pairs, pairs, q, pairs, acc);
+    HWY_UNROLL(4)
+    for (size_t i = 0; i < kTile; ++i) {
+      const VQ key_scale = hn::Set(d, block.key_scale[j + i]);
+      const VQ offset = hn::Set(d, offsets ? block.exponent[j + i] : 0.0f);
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kV; ++v)
+        hn::Store(hn::MulAdd(hn::ConvertTo(d, acc[i][v]),
+                             hn::Mul(key_scale, scale[v]), offset),
+                  d, scores + ((j + i) * kV + v) * n);
+    }
+  }
+}
+
+// What a block's results are multiplied with, and those before it.
+template <size_t kV>
+struct BlockWeights {
+  VQ before[kV];
+  VQ block[kV];
+};
+
+// One step of the online softmax: scores [keys, kV * Lanes] become pairs of
+// probabilities [ceil(keys / 2), kV * Lanes] in the same memory, in units of
+// 2^-kPBits of each lane's largest.
+template <size_t kV>
+HWY_INLINE const Int16Pair* UpdateSoftmax16(const Strip& strip,
+                                            const float* unscale, size_t keys,
+                                            float* scores,
+                                            BlockWeights<kV>* weights) {
+  const DQ d;
+  const DI32 di;
+  const size_t n = hn::Lanes(d);
+  VQ most[kV], sum[kV];
+  HWY_UNROLL(2)
+  for (size_t v = 0; v < kV; ++v) {
+    most[v] = hn::Set(d, kNoMax);
+    sum[v] = hn::Zero(d);
+  }
+  for (size_t j = 0; j < keys; ++j) {
+    HWY_UNROLL(2)
+    for (size_t v = 0; v < kV; ++v)
+      most[v] = hn::Max(most[v], hn::Load(d, scores + (j * kV + v) * n));
+  }
+  const auto probability = [&](size_t j, size_t v) HWY_ATTR {
+    const VQ s = hn::Load(d, scores + (j * kV + v) * n);
+    const VQ p = Exp2Coarse<kPBits>(d, hn::Sub(s, most[v]));
+    sum[v] = hn::MulAdd(p, hn::Set(d, unscale[j]), sum[v]);
+    return p;
+  };
+  // Pair j / 2 lies where scores that have been read lay.
+  auto* pairs = reinterpret_cast<Int16Pair*>(scores);
+  size_t j = 0;
+  for (; j + 2 <= keys; j += 2) {
+    HWY_UNROLL(2)
+    for (size_t v = 0; v < kV; ++v) {
+      const VQ low = probability(j, v);
+      const VQ high = probability(j + 1, v);
+      hn::Store(PairInts(low, high), di, pairs + (j / 2 * kV + v) * n);
+    }
+  }
+  if (j < keys) {
+    HWY_UNROLL(2)
+    for (size_t v = 0; v < kV; ++v)
+      hn::Store(PairInts(probability(j, v), hn::Zero(d)), di,
+                pairs + (j / 2 * kV + v) * n);
+  }
+  HWY_UNROLL(2)
+  for (size_t v = 0; v < kV; ++v) {
+    const VQ old_max = hn::Load(d, strip.max + v * n);
+    const VQ new_max = hn::Max(old_max, most[v]);
+    weights->before[v] = Exp2(d, hn::Sub(old_max, new_max));
+    weights->block[v] =
+        hn::Mul(Exp2(d, hn::Sub(most[v], new_max)),
+                hn::Set(d, 1.0f / static_cast<float>(1 << kPBits)));
+    hn::Store(new_max, d, strip.max + v * n);
+    const VQ old_sum = hn::Load(d, strip.sum + v * n);
+    hn::Store(hn::MulAdd(sum[v], weights->block[v],
+                         hn::Mul(old_sum, weights->before[v])),
+              d, strip.sum + v * n);
+  }
+  return pairs;
+}
+
+// o = o * before + vᵀ p * block. values: [depth, dim]; p: [depth, kV * Lanes];
+// o: [dim, kV * Lanes].
+template <size_t kV>
+HWY_INLINE void AddValues16(const Int16Pair* values, size_t depth, size_t dim,
+                            const Int16Pair* p, BlockWeights<kV> weights,
+                            float* o) {
+  const DQ d;
+  const size_t n = hn::Lanes(d);
+  HWY_UNROLL(2)
+  for (size_t v = 0; v < kV; ++v)
+    weights.block[v] =
+        hn::Mul(weights.block[v], hn::Set(d, 1.0f / ValueUnit(dim)));
+  for (size_t i0 = 0; i0 < dim; i0 += kTile) {
+    VI32 acc[kTile][kV];
+    HWY_UNROLL(4)
+    for (size_t i = 0; i < kTile; ++i) {
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kV; ++v) acc[i][v] = hn::Zero(DI32());
+    }
+    MultiplyTile16<false>(values + i0, dim, p, depth, acc);
+    HWY_UNROLL(4)
+    for (size_t i = 0; i < kTile; ++i) {
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kV; ++v) {
+        float* at = o + ((i0 + i) * kV + v) * n;
+        const VQ before = hn::Mul(hn::Load(d, at), weights.before[v]);
+        hn::Store(hn::MulAdd(hn::ConvertTo(d, acc[i][v]), weights.block[v],
+                             before),
+                  d, at);
+      }
+    }
+  }
+}
+
+template <size_t kV>
+HWY_NOINLINE void AttendBlock(const Strip& strip,
+                              const Staged<Int16Pair>& block, size_t first_key,
+                              size_t keys, size_t dim,
+                              const AttentionParams& params, float* scores) {
+  const DQ d;
+  const size_t n = hn::Lanes(d);
+  const bool capped = params.softcap != 0.0f;
+  ScoreKeys16<kV>(block, !capped, keys, dim / 2,
+                  reinterpret_cast<const Int16Pair*>(strip.q), strip.q_scale,
+                  scores);
+  if (capped) {
+    CapLogits(params.softcap, keys * kV * n, scores);
+    for (size_t j = 0; j < keys; ++j)
+      for (size_t v = 0; v < kV; ++v) {
+        float* s = scores + (j * kV + v) * n;
+        hn::Store(hn::Add(hn::Load(d, s), hn::Set(d, block.exponent[j])), d, s);
+      }
+  }
+  if (first_key + keys > strip.all_visible || first_key < strip.all_seen)
+    HideUnseen<kV>(strip.last_key, WindowLanes(params), first_key, keys,
+                   scores);
+  BlockWeights<kV> weights;
+  const Int16Pair* p =
+      UpdateSoftmax16<kV>(strip, block.unscale, keys, scores, &weights);
+  AddValues16<kV>(block.values, (keys + 1) / 2, dim, p, weights, strip.o);
+}
+
+#endif  // DAPPLE_ATTENTION_INT16
+
+}  // namespace HWY_NAMESPACE
+}  // namespace dapple::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
