@@ -1,9 +1,9 @@
 // Decode attention in float: lanes are head dimensions.
 //
-// A block of keys is read once for all queries of the group: four keys at a
-// time are multiplied with up to four queries, and the accumulators of the four
-// keys are reduced together. The online softmax takes one step a block and
-// query, then the block's values are added up in the same manner.
+// A block of keys is read once for all queries of the group: a few keys at a
+// time are multiplied with up to four queries, and four accumulators are
+// reduced together. The online softmax takes one step a block and query, then
+// the block's values are added up in the same manner.
 #if defined(DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_) == \
     defined(HWY_TARGET_TOGGLE)
 #ifdef DAPPLE_KERNELS_ATTENTION_DECODE_INL_H_
@@ -33,11 +33,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 using DK = hn::ScalableTag<float>;
 using VK = hn::Vec<DK>;
 
-// Queries that share one pass over the staged keys.
+// Queries that share one pass over the keys, each of which is converted once in
+// it: with 16 registers, of two keys at a time.
+inline constexpr size_t kQueries = 4;
 #if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3
-inline constexpr size_t kQueries = 2;  // 16 registers
+inline constexpr bool kFewRegisters = true;  // 16
 #else
-inline constexpr size_t kQueries = 4;  // 32 registers
+inline constexpr bool kFewRegisters = false;
 #endif
 
 // The four lanes' sums of 128-bit blocks, block by block added up.
@@ -73,13 +75,14 @@ template <size_t kG, class T>
 HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const T* k, const T* ahead,
                         size_t keys, size_t stride,
                         float* HWY_RESTRICT scores) {
+  constexpr size_t kK = kG > 2 && kFewRegisters ? 2 : 4;
   const DK d;
   const size_t n = hn::Lanes(d);
-  for (size_t j = 0; j < keys; j += 4) {
-    const T* rows[4];
-    VK acc[4][kG];
+  for (size_t j = 0; j < keys; j += kK) {
+    const T* rows[kK];
+    VK acc[kK][kG];
     HWY_UNROLL(4)
-    for (size_t i = 0; i < 4; ++i) {
+    for (size_t i = 0; i < kK; ++i) {
       const size_t row = std::min(j + i, keys - 1);
       rows[i] = k + row * stride;
       PrefetchRow(ahead, row, stride);
@@ -87,21 +90,33 @@ HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const T* k, const T* ahead,
       for (size_t g = 0; g < kG; ++g) acc[i][g] = hn::Zero(d);
     }
     for (size_t c = 0; c < stride; c += n) {
-      VK kv[4];
+      VK kv[kK];
       HWY_UNROLL(4)
-      for (size_t i = 0; i < 4; ++i) kv[i] = LoadFloat(d, rows[i] + c);
+      for (size_t i = 0; i < kK; ++i) kv[i] = LoadFloat(d, rows[i] + c);
       HWY_UNROLL(4)
       for (size_t g = 0; g < kG; ++g) {
         const VK qv = hn::Load(d, q + g * stride + c);
         HWY_UNROLL(4)
-        for (size_t i = 0; i < 4; ++i)
+        for (size_t i = 0; i < kK; ++i)
           acc[i][g] = hn::MulAdd(qv, kv[i], acc[i][g]);
       }
     }
-    HWY_UNROLL(4)
-    for (size_t g = 0; g < kG; ++g)
-      SumFour(acc[0][g], acc[1][g], acc[2][g], acc[3][g],
-              scores + g * kScoreStride + j);
+    float* to = scores + j;
+    if constexpr (kK == 4) {
+      HWY_UNROLL(4)
+      for (size_t g = 0; g < kG; ++g)
+        SumFour(acc[0][g], acc[1][g], acc[2][g], acc[3][g],
+                to + g * kScoreStride);
+    } else {
+      float sums[4];
+      HWY_UNROLL(2)
+      for (size_t g = 0; g < kG; g += 2) {
+        const size_t next = g + 1 < kG ? g + 1 : g;
+        SumFour(acc[0][g], acc[1][g], acc[0][next], acc[1][next], sums);
+        std::copy_n(sums, 2, to + g * kScoreStride);
+        std::copy_n(sums + 2, 2, to + next * kScoreStride);
+      }
+    }
   }
 }
 
@@ -147,8 +162,9 @@ HWY_INLINE void AddValueRows(const float* p, const T* v, const T* ahead,
   const size_t n = hn::Lanes(DK());
   for (size_t j = 0; j < keys; ++j) PrefetchRow(ahead, j, stride);
   size_t c = 0;
-  for (; c + 4 * n <= stride; c += 4 * n)
-    AddWeighted<kG, 4>(p, v + c, keys, stride, o + c);
+  constexpr size_t kC = kG > 2 && kFewRegisters ? 2 : 4;
+  for (; c + kC * n <= stride; c += kC * n)
+    AddWeighted<kG, kC>(p, v + c, keys, stride, o + c);
   for (; c < stride; c += n) AddWeighted<kG, 1>(p, v + c, keys, stride, o + c);
 }
 
@@ -166,10 +182,8 @@ HWY_INLINE void DotKeysGroup(const float* q, size_t group, const T* k,
   q += g * stride;
   scores += g * kScoreStride;
   if (group - g == 1) DotKeys<1>(q, k, ahead, keys, stride, scores);
-  if constexpr (kQueries > 2) {
-    if (group - g == 2) DotKeys<2>(q, k, ahead, keys, stride, scores);
-    if (group - g == 3) DotKeys<3>(q, k, ahead, keys, stride, scores);
-  }
+  if (group - g == 2) DotKeys<2>(q, k, ahead, keys, stride, scores);
+  if (group - g == 3) DotKeys<3>(q, k, ahead, keys, stride, scores);
 }
 
 template <class T>
@@ -185,10 +199,8 @@ HWY_INLINE void AddValuesGroup(const float* p, size_t group, const T* v,
   p += g * kScoreStride;
   o += g * stride;
   if (group - g == 1) AddValueRows<1>(p, v, ahead, keys, stride, o);
-  if constexpr (kQueries > 2) {
-    if (group - g == 2) AddValueRows<2>(p, v, ahead, keys, stride, o);
-    if (group - g == 3) AddValueRows<3>(p, v, ahead, keys, stride, o);
-  }
+  if (group - g == 2) AddValueRows<2>(p, v, ahead, keys, stride, o);
+  if (group - g == 3) AddValueRows<3>(p, v, ahead, keys, stride, o);
 }
 
 // One query's step of the online softmax. scores: [keys], room for whole

@@ -7,18 +7,19 @@
 //   norms being kNorm: by Cauchy-Schwarz no dot product leaves 32 bits.
 // - A row of values is v = V 2^e / ValueUnit, |V| <= ValueUnit, e being its own
 //   exponent: it depends on no other row, so that a query's result does not
-//   depend on which later keys share the block. 2^e moves into the probabilities,
-//   whose logits s become t = s + e; they are rounded to multiples of 2^-kPBits
-//   of the largest 2^t of the block and query: rounding is relative to what a key
-//   adds to the result. The softmax's sum takes 2^t 2^-e before rounding.
+//   depend on which later keys share the block. 2^e moves into the
+//   probabilities, whose logits s become t = s + e; they are rounded to
+//   multiples of 2^-kPBits of the largest 2^t of the block and query: rounding
+//   is relative to what a key adds to the result. The softmax's sum takes 2^t
+//   2^-e before rounding.
 // - So a block's products stay in 32 bits as well; they are added up in float
 //   from block to block.
 //
-// What it costs is about a tenth of what rounding to bf16 does (attention_test).
+// What it costs is about a tenth of what rounding to bf16 does
+// (attention_test).
 //
 // Per-target header: include it only from a file that foreach_target includes.
-#if defined(DAPPLE_KERNELS_ATTENTION_INT16_INL_H_) == \
-    defined(HWY_TARGET_TOGGLE)
+#if defined(DAPPLE_KERNELS_ATTENTION_INT16_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DAPPLE_KERNELS_ATTENTION_INT16_INL_H_
 #undef DAPPLE_KERNELS_ATTENTION_INT16_INL_H_
 #else
@@ -142,8 +143,7 @@ HWY_INLINE void StageBlock(const T* keys, const T* values, size_t count,
       to.exponent[r + half] = finite ? static_cast<float>(e)
                                      : std::numeric_limits<float>::quiet_NaN();
       to.unscale[r + half] = finite ? power(-e) : 0.0f;
-      factors[half] =
-          hn::Set(d, finite ? power(-e) * ValueUnit(dim) : 0.0f);
+      factors[half] = hn::Set(d, finite ? power(-e) * ValueUnit(dim) : 0.0f);
     }
     const VQ largest = hn::Set(d, ValueUnit(dim) - 1.0f);
     for (size_t i = 0; i < dim; i += n) {
@@ -170,8 +170,8 @@ HWY_INLINE void PackQuery(const float* q, size_t dim, float factor,
         finite ? std::bit_cast<int32_t>(value * row.factor + kRoundMagic) : 0);
   };
   for (size_t i = 0; i < dim; i += 2)
-    out[i / 2 * width] = static_cast<Int16Pair>((round(q[i]) & 0xFFFFu) |
-                                                round(q[i + 1]) << 16);
+    out[i / 2 * width] =
+        static_cast<Int16Pair>((round(q[i]) & 0xFFFFu) | round(q[i + 1]) << 16);
 }
 
 // ---- Products ---------------------------------------------------------------
@@ -373,9 +373,9 @@ HWY_INLINE void AddValues16(const Int16Pair* values, size_t depth, size_t dim,
       for (size_t v = 0; v < kV; ++v) {
         float* at = o + ((i0 + i) * kV + v) * n;
         const VQ before = hn::Mul(hn::Load(d, at), weights.before[v]);
-        hn::Store(hn::MulAdd(hn::ConvertTo(d, acc[i][v]), weights.block[v],
-                             before),
-                  d, at);
+        hn::Store(
+            hn::MulAdd(hn::ConvertTo(d, acc[i][v]), weights.block[v], before),
+            d, at);
       }
     }
   }

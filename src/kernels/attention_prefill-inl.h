@@ -138,16 +138,16 @@ HWY_NOINLINE void AttendBlock(const Strip& strip, const Staged<E>& block,
                               size_t first_key, size_t keys, size_t dim,
                               const AttentionParams& params, float* scores) {
   HWY_ALIGN float correction[kV * hn::MaxLanes(DQ())];
-  ScoreKeys<kV>(block.k, keys, dim / PairOf<E>, reinterpret_cast<const E*>(strip.q),
-                scores);
+  ScoreKeys<kV>(block.k, keys, dim / PairOf<E>,
+                reinterpret_cast<const E*>(strip.q), scores);
   if (params.softcap != 0.0f)
     CapLogits(params.softcap, keys * kV * hn::Lanes(DQ()), scores);
   if (first_key + keys > strip.all_visible || first_key < strip.all_seen)
     HideUnseen<kV>(strip.last_key, WindowLanes(params), first_key, keys,
                    scores);
   const E* p = UpdateSoftmax<E, kV>(strip, keys, scores, correction);
-  AddValues<kV>(block.values, (keys + PairOf<E> - 1) / PairOf<E>, dim, p, correction,
-                strip.o);
+  AddValues<kV>(block.values, (keys + PairOf<E> - 1) / PairOf<E>, dim, p,
+                correction, strip.o);
 }
 
 // Vectors of a strip: integers need a register for each product.

@@ -27,12 +27,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Adding it to |x| < 2^22 leaves round(x) in the low mantissa bits.
 inline constexpr float kRoundMagic = 0x1.8p23f;
 
-// p * 2^(n + kPower), n being the integer that `shifted` = n + kRoundMagic holds;
-// n + kPower must be in [-126, 127].
+// p * 2^(n + kPower), n being the integer that `shifted` = n + kRoundMagic
+// holds; n + kPower must be in [-126, 127].
 template <int kPower = 0, class D, class V = hn::Vec<D>>
 HWY_INLINE V ScaleByPower(D d, V p, V shifted) {
   const hn::Rebind<int32_t, D> di;
-  const auto biased = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127 + kPower));
+  const auto biased =
+      hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127 + kPower));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(biased)));
 }
 
@@ -52,9 +53,10 @@ HWY_INLINE V Exp2(D d, V x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), y);
 }
 
-// 2^(x + kPower) for x <= 0, with a relative error below 2^-17 (before rounding;
-// degree 4 at Chebyshev nodes): for probabilities that will be rounded to bf16
-// or to integers. Exact at 0, 0 for results below 2^-126.5, NaN for NaN.
+// 2^(x + kPower) for x <= 0, with a relative error below 2^-17 (before
+// rounding; degree 4 at Chebyshev nodes): for probabilities that will be
+// rounded to bf16 or to integers. Exact at 0, 0 for results below 2^-126.5, NaN
+// for NaN.
 template <int kPower = 0, class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp2Coarse(D d, V x) {
   static_assert(kPower >= 0 && kPower < 127);

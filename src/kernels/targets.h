@@ -25,9 +25,9 @@ bool TargetIsForced();
 int64_t FindTarget(const std::string& name);
 // True where bf16 dot products run in hardware (AVX512-BF16, NEON bf16).
 bool HasNativeBF16Dot();
-// What prefill attention multiplies in, rows of float apart: bf16 where there is
-// a dot product of it, 16-bit integers where these are faster than float (x86
-// up to AVX2), else float.
+// What prefill attention multiplies in, rows of float apart: bf16 where there
+// is a dot product of it, 16-bit integers where these are faster than float
+// (x86 up to AVX2), else float.
 enum class AttentionProducts { kF32, kBF16, kInt16 };
 AttentionProducts PrefillAttentionProducts();
 // True where f16 becomes float in hardware (F16C, every 64-bit ARM).

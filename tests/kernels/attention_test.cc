@@ -100,8 +100,9 @@ void RequireClose(const float* got, const float* want, size_t count,
 }
 
 // Six standard deviations of what a logit is off by where rows of `dim` numbers
-// of a deviation are rounded to integers of norm 32,700 (uniformly, both sides),
-// and a share of the largest value for rounding probabilities and values.
+// of a deviation are rounded to integers of norm 32,700 (uniformly, both
+// sides), and a share of the largest value for rounding probabilities and
+// values.
 template <class T>
 double Int16Bound(const Head<T>& head, float deviation, float scale) {
   const double norm2 = static_cast<double>(deviation) *
@@ -167,8 +168,7 @@ void CheckPrefill(Random& random, size_t dim, size_t rows, size_t group,
     bound += LargestValue(head) * 0x1.1p-9;
     RoundOperands(params, &rounded, &rounded_q);
   }
-  if (MultipliesInInt16<T>())
-    bound += Int16Bound(head, deviation, scale);
+  if (MultipliesInInt16<T>()) bound += Int16Bound(head, deviation, scale);
   reference::PrefillAttention(rounded.Wide(), rounded_q.data(), q_stride, rows,
                               group, first_visible, params, want.data(),
                               out_stride);
@@ -338,7 +338,8 @@ TEST_CASE("16-bit integers cost a fraction of what bf16 does") {
         }
         const AttentionParams params{1.0f / std::sqrt(static_cast<float>(dim))};
         const size_t width = group * dim;
-        const auto exact = [&](const Head<F16>& h, const std::vector<float>& x) {
+        const auto exact = [&](const Head<F16>& h,
+                               const std::vector<float>& x) {
           std::vector<float> out(rows * width);
           reference::PrefillAttention(h.Wide(), x.data(), width, rows, group,
                                       first, params, out.data(), width);

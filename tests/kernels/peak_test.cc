@@ -25,15 +25,14 @@ TEST_CASE(
     "rounds") {
   ForEachTarget([] {
     for (const PeakKind kind :
-         {PeakKind::kInt8, PeakKind::kInt16, PeakKind::kBf16,
-          PeakKind::kF32}) {
+         {PeakKind::kInt8, PeakKind::kInt16, PeakKind::kBf16, PeakKind::kF32}) {
       const double once = RunPeak(kind, 16);
       CHECK(RunPeak(kind, 32) == 2 * once);
       const AttentionProducts products = PrefillAttentionProducts();
-      CHECK((once > 0) ==
-            (kind == PeakKind::kBf16    ? HasNativeBF16Dot()
-             : kind == PeakKind::kInt16 ? products == AttentionProducts::kInt16
-                                        : true));
+      CHECK((once > 0) == (kind == PeakKind::kBf16 ? HasNativeBF16Dot()
+                           : kind == PeakKind::kInt16
+                               ? products == AttentionProducts::kInt16
+                               : true));
     }
     // Four bytes in the place of a float.
     CHECK(RunPeak(PeakKind::kInt8, 8) == 4 * RunPeak(PeakKind::kF32, 8));

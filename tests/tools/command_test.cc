@@ -538,8 +538,8 @@ TEST_CASE("bench limits prints each peak with its spread") {
   REQUIRE(ran.code == 0);
   const auto json = nlohmann::json::parse(ran.out);
   CHECK(json["threads"] == 2);
-  for (const char* key :
-       {"int8_gops", "int16_gops", "bf16_gflops", "f32_gflops", "read_gb_per_s"}) {
+  for (const char* key : {"int8_gops", "int16_gops", "bf16_gflops",
+                          "f32_gflops", "read_gb_per_s"}) {
     CAPTURE(key);
     if (json[key].is_null()) {  // no bf16 in hardware
       CHECK((std::string(key) == "bf16_gflops" ||
