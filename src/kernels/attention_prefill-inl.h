@@ -159,10 +159,14 @@ inline constexpr size_t kMostVectors =
 template <class E>
 HWY_INLINE Staged<E> StagedAt(float* memory, size_t keys, size_t dim) {
   if constexpr (std::is_same_v<E, Int16Pair>) {
-    float* scales = memory + keys * dim / 2;  // pairs take half the room
-    auto* values = reinterpret_cast<Int16Pair*>(memory + keys * dim);
-    return {reinterpret_cast<Int16Pair*>(memory), values, scales, scales + keys,
-            scales + 2 * keys};
+    // Pairs of values take half of the room, those of keys somewhat more;
+    // scales have room for whole vectors.
+    float* values = memory + keys * dim;
+    float* scales = values + keys * dim / 2;
+    const size_t each = keys + hn::MaxLanes(DQ());
+    return {reinterpret_cast<Int16Pair*>(memory),
+            reinterpret_cast<Int16Pair*>(values), scales, scales + each,
+            scales + 2 * each};
   } else {
     auto* operands = reinterpret_cast<E*>(memory);
     return {operands, operands + keys * dim};
@@ -256,12 +260,12 @@ HWY_INLINE void PrefillAttentionBlock(const T* all_keys, const T* all_values,
       strip.vectors = std::min(kMostVectors<E>, (queries - begin + n - 1) / n);
       const size_t width = strip.vectors * n;
       strip.q = strip_memory;
-      strip.q_scale = strip.q + dim / 2 * width;  // behind pairs
       strip.o = strip.q + dim * width;
       strip.max = strip.o + dim * width;
       strip.sum = strip.max + width;
       strip.last_key = reinterpret_cast<int32_t*>(strip.sum + width);
-      strip_memory = strip.sum + 2 * width;
+      strip.q_scale = strip.sum + 2 * width;
+      strip_memory = strip.q_scale + width;
       if (first == start) PackStrip<E>(block, QueryFactor(params), strip);
       strip.all_visible = static_cast<size_t>(strip.last_key[0]) + 1;
       strip.some_visible = static_cast<size_t>(strip.last_key[width - 1]) + 1;

@@ -39,7 +39,7 @@ size_t PrefillAttentionScratch(size_t max_rows, size_t group, size_t head_dim) {
          + 2 * keys * head_dim        // keys, values
          + keys * 3 * kMaxFloatLanes  // scores
          + 2 * lanes * head_dim       // q, o
-         + 3 * lanes;                 // maximum, sum, newest key
+         + 4 * lanes;                 // maximum, sum, newest key, scale
 }
 
 void PrefillAttention(const KvView& kv, const float* q, size_t q_stride,

@@ -42,7 +42,7 @@ struct Strip {
   size_t vectors;       // 1..3
   size_t all_visible;   // keys that every query of the strip sees
   size_t some_visible;  // keys that its last query sees
-  float* q;             // [head_dim, width], or pairs [head_dim / 2, width]
+  float* q;             // [head_dim, width], or pairs, [PairsOfRow, width]
   float* q_scale;       // [width], of pairs of integers
   float* o;             // [head_dim, width]
   float* max;           // [width]
@@ -93,11 +93,11 @@ struct Staged {
 };
 template <>
 struct Staged<Int16Pair> {
-  Int16Pair* k;
-  Int16Pair* values;
-  float* key_scale;  // [keys padded to kTile]
-  float* exponent;   // [keys padded to kTile] of a row of values, e
-  float* unscale;    // [keys] 2^-e
+  Int16Pair* k;       // [keys padded to kTile, PairsOfRow(head_dim)]
+  Int16Pair* values;  // [ceil(keys / 2), head_dim]
+  float* key_scale;   // [keys padded to kTile]
+  float* exponent;    // [keys padded to kTile] of a row of values, e
+  float* unscale;     // [keys] 2^-e
 };
 
 // acc + a * b in the terms that a lane of a and b holds.
