@@ -120,11 +120,20 @@ HWY_INLINE void DotKeys(const float* HWY_RESTRICT q, const T* k, const T* ahead,
   }
 }
 
+// Rows to ask for, one every `every` keys: all at once would fill the queue of
+// misses, and everything would wait for it.
+template <class T>
+struct Ahead {
+  const T* rows;  // [count, stride]
+  size_t count;
+  size_t every;
+};
+
 // o[g] += Σ_j p[g][j] v[j] for kC vectors of dimensions.
 template <size_t kG, size_t kC, class T>
 HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p,
                             const T* HWY_RESTRICT v, size_t keys, size_t stride,
-                            float* HWY_RESTRICT o) {
+                            const Ahead<T>& ahead, float* HWY_RESTRICT o) {
   const DK d;
   const size_t n = hn::Lanes(d);
   VK acc[kG][kC];
@@ -134,7 +143,12 @@ HWY_INLINE void AddWeighted(const float* HWY_RESTRICT p,
     for (size_t c = 0; c < kC; ++c)
       acc[g][c] = hn::Load(d, o + g * stride + c * n);
   }
+  size_t row = 0, next = 0;
   for (size_t j = 0; j < keys; ++j) {
+    if (j == next && row < ahead.count) {
+      PrefetchRow(ahead.rows, row++, stride);
+      next += ahead.every;
+    }
     VK vv[kC];
     HWY_UNROLL(4)
     for (size_t c = 0; c < kC; ++c)
@@ -160,12 +174,21 @@ template <size_t kG, class T>
 HWY_INLINE void AddValueRows(const float* p, const T* v, const T* ahead,
                              size_t keys, size_t stride, float* o) {
   const size_t n = hn::Lanes(DK());
-  for (size_t j = 0; j < keys; ++j) PrefetchRow(ahead, j, stride);
-  size_t c = 0;
   constexpr size_t kC = kG > 2 && kFewRegisters ? 2 : 4;
+  const size_t passes = std::max<size_t>(1, stride / (kC * n));
+  const size_t share = (keys + passes - 1) / passes;
+  size_t c = 0, asked = ahead == nullptr ? keys : 0;
+  const auto take = [&]() HWY_ATTR {
+    const size_t count = std::min(share, keys - asked);
+    const Ahead<T> some{ahead == nullptr ? nullptr : ahead + asked * stride,
+                        count, passes};
+    asked += count;
+    return some;
+  };
   for (; c + kC * n <= stride; c += kC * n)
-    AddWeighted<kG, kC>(p, v + c, keys, stride, o + c);
-  for (; c < stride; c += n) AddWeighted<kG, 1>(p, v + c, keys, stride, o + c);
+    AddWeighted<kG, kC>(p, v + c, keys, stride, take(), o + c);
+  for (; c < stride; c += n)
+    AddWeighted<kG, 1>(p, v + c, keys, stride, take(), o + c);
 }
 
 // The same two steps for a whole group, kQueries at a time.

@@ -1,7 +1,7 @@
 // Prefill attention in 16-bit integers, where the processor has pmaddwd but no
-// bf16 dot product: pmaddwd and paddd do sixteen multiply-adds where two fused
-// ones in float do as many, and both multipliers stay free for the next
-// (measured on Zen 3: 1.6 times as many a second as float).
+// bf16 dot product: pmaddwd multiplies twice as many numbers as a multiply-add
+// of floats, and paddd does not need the multipliers (`dapple bench limits`: up
+// to twice the operations of float on Zen 3).
 //
 // - A query and a key are rows of integers with a scale each, their Euclidean
 //   norms being kNorm: by Cauchy-Schwarz no dot product leaves 32 bits.
@@ -15,8 +15,8 @@
 // - So a block's products stay in 32 bits as well; they are added up in float
 //   from block to block.
 //
-// What it costs is about a tenth of what rounding to bf16 does
-// (attention_test).
+// Results are off by about a tenth of what rounding to bf16 makes them
+// (attention_prefill_test).
 //
 // Per-target header: include it only from a file that foreach_target includes.
 #if defined(DAPPLE_KERNELS_ATTENTION_INT16_INL_H_) == defined(HWY_TARGET_TOGGLE)
