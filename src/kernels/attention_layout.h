@@ -5,6 +5,12 @@
 
 #include <cstddef>
 
+// Whether attention multiplies in 16-bit integers on the target that is being
+// compiled (attention_int16-inl.h); it is asked where Highway's macros are
+// known. AVX-512 is left in float where it has no bf16: without VNNI its
+// multipliers do the additions too, and with it nothing was there to run it on.
+#define DAPPLE_ATTENTION_INT16 (HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2)
+
 namespace dapple::kernels {
 
 // Lanes of the widest float vector that is compiled for.

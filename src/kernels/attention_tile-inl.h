@@ -24,6 +24,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
+#include "kernels/attention_layout.h"
 #include "kernels/attention_params.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -66,11 +67,6 @@ template <class E>
 inline constexpr size_t PairOf = 2;
 template <>
 inline constexpr size_t PairOf<float> = 1;
-
-// AVX-512 without VNNI gains nothing by integers, since its multipliers do the
-// additions too.
-#undef DAPPLE_ATTENTION_INT16
-#define DAPPLE_ATTENTION_INT16 (HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2)
 
 // What attention over keys of T computes with: float keys ask for float
 // arithmetic (--compute f32).

@@ -12,6 +12,7 @@
 #endif
 
 #include "hwy/highway.h"
+#include "kernels/attention_layout.h"
 #include "kernels/peak.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -136,7 +137,7 @@ HWY_INLINE size_t PeakF32(size_t rounds) {
 }
 
 HWY_INLINE size_t PeakInt16([[maybe_unused]] size_t rounds) {
-#if HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2
+#if DAPPLE_ATTENTION_INT16
   const hn::ScalableTag<int32_t> d;
   const hn::Repartition<int16_t, decltype(d)> d16;
   constexpr size_t kCount = kOperandBytes / sizeof(int16_t);

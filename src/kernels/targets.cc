@@ -1,5 +1,7 @@
 #include "kernels/targets.h"
 
+#include "kernels/attention_layout.h"
+
 #include <algorithm>
 #include <cctype>
 
@@ -18,8 +20,8 @@ bool ThisHasBF16Dot() { return HWY_NATIVE_DOT_BF16 != 0; }
 
 AttentionProducts ThisAttentionProducts() {
   if (HWY_NATIVE_DOT_BF16) return AttentionProducts::kBF16;
-  return HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2 ? AttentionProducts::kInt16
-                                                : AttentionProducts::kF32;
+  return DAPPLE_ATTENTION_INT16 ? AttentionProducts::kInt16
+                                : AttentionProducts::kF32;
 }
 
 bool ThisHasF16() { return !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX2; }

@@ -95,7 +95,7 @@ double LargestValue(const Head<T>& head) {
 }
 
 inline void RequireClose(const float* got, const float* want, size_t count,
-                  double bound) {
+                         double bound) {
   double worst = 0.0;
   bool finite = true;
   for (size_t i = 0; i < count; ++i) {
@@ -122,7 +122,8 @@ double Int16Bound(const Head<T>& head, float deviation, float scale) {
 
 // All parts of decode attention, the last first, and their merger.
 inline void DecodeAttention(const KvView& kv, const float* q, size_t group,
-                     size_t count, const AttentionParams& params, float* out) {
+                            size_t count, const AttentionParams& params,
+                            float* out) {
   const size_t parts = DecodeParts(count, params);
   const size_t floats = DecodePartFloats(group, kv.head_dim);
   REQUIRE(parts >= 1);

@@ -107,6 +107,29 @@ TEST_CASE("the largest rows do not leave the integers that hold their sums") {
   });
 }
 
+TEST_CASE("values that are rounded up to a power of two keep their sign") {
+  ForEachTarget([] {
+    // 127 quants of f16(1 + 2^-7): 127.99, in 2^12 parts of 128 nearer to the
+    // whole; 64 of them, all as likely, would be 2^31.
+    const size_t dim = 64, count = 64;
+    const std::vector<float> x(dim, 127.0f * 1.0078125f);
+    std::vector<Q8KvByte> keys(count * KvRowStep<Q8KvByte>(dim)), values = keys;
+    const std::vector<float> zeros(dim, 0.0f);
+    for (size_t j = 0; j < count; ++j) {
+      const size_t at = j * KvRowStep<Q8KvByte>(dim);
+      reference::StoreKvRow(kKvTypeOf<Q8KvByte>, zeros.data(), dim, &keys[at]);
+      reference::StoreKvRow(kKvTypeOf<Q8KvByte>, x.data(), dim, &values[at]);
+    }
+    const std::vector<float> q(dim, 1.0f);
+    std::vector<float> scratch(PrefillAttentionScratch(1, 1, dim));
+    std::vector<float> out(dim);
+    PrefillAttention(KvHeadView<Q8KvByte>{keys.data(), values.data(), dim},
+                     q.data(), dim, 1, 1, count - 1, {0.1f}, scratch.data(),
+                     out.data(), dim);
+    for (float v : out) REQUIRE(std::fabs(v - x[0]) <= 0.25f);
+  });
+}
+
 TEST_CASE("a key that is not a number spoils only rows that see it") {
   ForEachTarget([] {
     Random random(11);
