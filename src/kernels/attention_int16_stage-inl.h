@@ -164,14 +164,14 @@ HWY_INLINE void ExponentsOf(const int32_t* fields, size_t count,
   }
 }
 
-// Pairs [count, PairsOfRow] of rows of T. kDim: dim, or 0 if not known.
-template <size_t kDim, class T>
-HWY_INLINE void StageKeyInts(const T* rows, size_t count, size_t any_dim,
+// Pairs [count, PairsOfRow] of rows of T.
+template <class T>
+HWY_INLINE void StageKeyInts(const T* rows, size_t count, size_t dim,
                              const float* factors,
                              Int16Pair* HWY_RESTRICT out) {
   const DQ d;
   const DI32 di;
-  const size_t n = hn::Lanes(d), dim = kDim == 0 ? any_dim : kDim;
+  const size_t n = hn::Lanes(d);
   for (size_t r = 0; r < count; ++r) {
     const VQ factor = hn::Set(d, factors[r]);
     const KvRowReader<T> reader(d, rows);
@@ -191,13 +191,13 @@ HWY_INLINE void StageKeyInts(const T* rows, size_t count, size_t any_dim,
 
 // Pairs [ceil(count / 2), dim] of rows of T. inverses: [count + 1] 2^-e, 0 for
 // the row that is not there.
-template <size_t kDim, class T>
-HWY_INLINE void StageValueInts(const T* rows, size_t count, size_t any_dim,
+template <class T>
+HWY_INLINE void StageValueInts(const T* rows, size_t count, size_t dim,
                                const float* inverses,
                                Int16Pair* HWY_RESTRICT out) {
   const DQ d;
   const DI32 di;
-  const size_t n = hn::Lanes(d), dim = kDim == 0 ? any_dim : kDim;
+  const size_t n = hn::Lanes(d);
   const size_t step = KvRowStep<T>(dim);
   const float unit = ValueUnit(dim);
   const VQ largest = hn::Set(d, unit - 1.0f);
@@ -243,18 +243,12 @@ HWY_INLINE void StageBlock(const T* keys, const T* values, size_t count,
     hn::Store(factor, d, factors + r);
     hn::StoreU(scale, d, to.key_scale + r);
   }
-  if (dim == 64)
-    StageKeyInts<64>(keys, count, dim, factors, to.k);
-  else
-    StageKeyInts<0>(keys, count, dim, factors, to.k);
+  StageKeyInts(keys, count, dim, factors, to.k);
   std::fill(to.k + count * pairs, to.k + padded * pairs, 0);
   ExponentsOf<T>(fields, count, to.exponent, to.unscale);
   std::copy_n(to.unscale, count, factors);
   factors[count] = 0.0f;
-  if (dim == 64)
-    StageValueInts<64>(values, count, dim, factors, to.values);
-  else
-    StageValueInts<0>(values, count, dim, factors, to.values);
+  StageValueInts(values, count, dim, factors, to.values);
   std::fill(to.key_scale + count, to.key_scale + padded, 0.0f);
   std::fill(to.exponent + count, to.exponent + padded, 0.0f);
 }
