@@ -13,6 +13,7 @@
 // After foreach_target.
 #include "gemm/int8_gemm-inl.h"
 #include "gemm/int8_pack-inl.h"
+#include "gemm/int8_pack_rows-inl.h"
 
 #if HWY_ONCE
 namespace dapple {
@@ -32,7 +33,6 @@ using int8_gemm::kGroup;
 using int8_gemm::kPanelWidth;
 using int8_gemm::PanelGroup;
 using int8_gemm::Quants;
-using int8_gemm::RowGroupBytes;
 
 // A multiple of every kernel's register block.
 constexpr size_t kRowStep = 12;
@@ -107,7 +107,7 @@ class Int8Gemm final : public Gemm {
     }
     auto* quants = reinterpret_cast<uint8_t*>(scratch.data());
     auto* work = reinterpret_cast<Workspace*>(scratch.data() + RowsBytes());
-    const size_t row_bytes = groups * GroupBytes();
+    const size_t row_bytes = RowBytes(groups);
     parallel.For(CeilDiv(rows, kRowStep), [&](size_t block, int) {
       const size_t first = block * kRowStep, last = first + kRowStep;
       if (last > rows)
@@ -141,11 +141,12 @@ class Int8Gemm final : public Gemm {
   }
 
  private:
-  // Of one row's group.
-  size_t GroupBytes() const { return RowGroupBytes(1, kernel_.minima); }
+  size_t RowBytes(size_t groups) const {
+    return int8_gemm::PackedRowBytes(groups, kernel_.minima);
+  }
 
   size_t RowsBytes() const {
-    return AlignUp(PaddedRows(max_rows_) * max_groups_ * GroupBytes(), 64);
+    return AlignUp(PaddedRows(max_rows_) * RowBytes(max_groups_), 64);
   }
 
   // Rows [first, first + count) of a panel's columns. rows: those of quants.

@@ -66,20 +66,39 @@ struct PanelGroup {
   int8_t quants[kGroup * kPanelWidth];  // [kGroup / run, kPanelWidth, run]
 };
 
+// What kernels with minima find before the quants of a row's group. Its scale
+// is `multiple` times the row's: an integer that the widening multiplication of
+// sums in 16 bits takes in.
+struct RowGroupHeader {
+  int32_t multiple;  // twice, as int16; <= kMaxMultiple
+  float scale;       // multiple
+  float sum;         // multiple * Σ quants
+  // Two int16: -kCentre Σ quants, of those in the first half of each four and
+  // of those in the second.
+  int32_t centres;
+};
+
+// Keeps a group's sum in 32 bits: 32 * 31 * 127 * kMaxMultiple < 2^31.
+inline constexpr int kMaxMultiple = (1 << 14) - 1;
+
 // Bytes of one group of `interleave` rows of activations that lie together:
-// float scales[interleave], with minima then scale * Σ quants [interleave] and
-// int16 centres[interleave][2], then quants [kGroup / run, interleave, run].
-// centres: -kCentre Σ quants, of those in the first half of each four and of
-// those in the second.
+// float scales[interleave], or with minima the header of the only row; then
+// quants [kGroup / run, interleave, run].
 constexpr size_t RowGroupBytes(size_t interleave, bool minima = false) {
-  return interleave * ((minima ? 3 : 1) * sizeof(float) + kGroup);
+  return interleave *
+         ((minima ? sizeof(RowGroupHeader) : sizeof(float)) + kGroup);
+}
+
+// Bytes of a row by itself: with minima its float scale follows the groups.
+constexpr size_t PackedRowBytes(size_t groups, bool minima) {
+  return groups * RowGroupBytes(1, minima) + (minima ? sizeof(float) : 0);
 }
 
 // A rectangle of the result.
 struct Block {
   Quants kind;
   const PanelGroup* panel;  // [groups]
-  const uint8_t* rows;      // [row_count / interleave, groups, RowGroupBytes]
+  const uint8_t* rows;      // [row_count, PackedRowBytes]
   size_t groups;
   size_t row_count;  // <= kBlockRows
   float* sums;       // [row_count padded to 12, kPanelWidth]

@@ -6,6 +6,10 @@
 // widening addition serves eight or four multiplications. Signed bytes have
 // their sign moved to the other factor and are widened every time.
 //
+// A group's scale of a row is an integer times the row's own, so that the
+// widening of its sums to 32 bits, a multiplication anyway, takes it in. That
+// of the columns is a float.
+//
 // On AVX2 a register block is six rows by two vectors: twelve sums of integers,
 // two weights, an activation, a product; or four rows where the products are
 // widened within a group. The float sums stay in memory, in the L1 cache.
@@ -19,9 +23,11 @@
 #endif
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "gemm/int8_gemm.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 // AVX2 and older; the product is emulated on SSE2.
@@ -43,6 +49,7 @@ using int8_gemm::kPanelWidth;
 using int8_gemm::kSliceGroups;
 using int8_gemm::PanelGroup;
 using int8_gemm::Quants;
+using int8_gemm::RowGroupHeader;
 
 inline constexpr size_t kQuad = 4;
 inline constexpr size_t kQuads = kGroup / kQuad;
@@ -52,7 +59,7 @@ inline constexpr size_t kTileRows =
     kKind == Quants::kFourBits || kKind == Quants::kCentredFourBits ? 6 : 4;
 inline constexpr size_t kTileVectors = 2;
 inline constexpr size_t kRowBytes = int8_gemm::RowGroupBytes(1, true);
-inline constexpr size_t kHeader = kRowBytes - kGroup;
+inline constexpr size_t kHeader = sizeof(RowGroupHeader);
 
 using DF = hn::CappedTag<float, kPanelWidth / 2>;
 using DI32 = hn::Repartition<int32_t, DF>;
@@ -62,16 +69,17 @@ using DU8 = hn::Repartition<uint8_t, DF>;
 using VI32 = hn::Vec<DI32>;
 using VI16 = hn::Vec<DI16>;
 
-// Keeps a value in a register, where it is: GCC would begin all products of an
+// Keeps values in registers, where they are: GCC would begin all products of an
 // unrolled group at once to add them up pairwise, and run out of registers.
 template <class V>
-HWY_INLINE void Pin(V& v) {
-  asm("" : "+x"(v.raw));
+HWY_INLINE void Pin(V& v, V& w) {
+  asm("" : "+x"(v.raw), "+x"(w.raw));
 }
 
 // In a row's header.
-inline constexpr size_t kSumAt = sizeof(float);
-inline constexpr size_t kCentreAt = 2 * sizeof(float);
+inline constexpr size_t kScaleAt = offsetof(RowGroupHeader, scale);
+inline constexpr size_t kSumAt = offsetof(RowGroupHeader, sum);
+inline constexpr size_t kCentresAt = offsetof(RowGroupHeader, centres);
 
 // Four bytes of a row, repeated.
 HWY_INLINE VI32 FourAt(const uint8_t* from) {
@@ -84,16 +92,17 @@ HWY_INLINE hn::Vec<DI8> FourOf(const uint8_t* row, size_t quad) {
   return hn::BitCast(DI8(), FourAt(row + kHeader + quad * kQuad));
 }
 
-// Sums of a group: dot[r][v] = Σ w x, four neighbours a lane, of centred quants
-// Σ (w - kCentre) x. Sums in 16 bits may wrap on the way there, not at the end.
+// Sums of a group: dot[r][v] = m Σ w x, four neighbours a lane, m the row's
+// multiple, or 1 of signed quants; of centred quants m Σ (w - kCentre) x. Sums
+// in 16 bits may wrap on the way there, not at the end.
 template <Quants kKind>
 HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
                     const uint8_t* HWY_RESTRICT rows, size_t row_stride,
                     VI32 (&dot)[kTileRows<kKind>][kTileVectors]) {
   constexpr size_t kRows = kTileRows<kKind>;
   const size_t n = hn::Lanes(DF());
-  const VI16 one = hn::Set(DI16(), int16_t{1});
   if constexpr (kKind == Quants::kSigned) {
+    const VI16 one = hn::Set(DI16(), int16_t{1});
     HWY_UNROLL(6)
     for (size_t r = 0; r < kRows; ++r) dot[r][0] = dot[r][1] = hn::Zero(DI32());
     HWY_UNROLL(8)
@@ -116,8 +125,8 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
               hn::IfNegativeThenNegOrUndefIfZero(w[v], x));
           dot[r][v] =
               hn::Add(dot[r][v], hn::WidenMulPairwiseAdd(DI32(), pairs, one));
-          Pin(dot[r][v]);
         }
+        Pin(dot[r][0], dot[r][1]);
       }
     }
   } else {
@@ -130,7 +139,7 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
         HWY_UNROLL(6)
         for (size_t r = 0; r < kRows; ++r)
           sums[r][0] = sums[r][1] =
-              hn::BitCast(DI16(), FourAt(rows + r * row_stride + kCentreAt));
+              hn::BitCast(DI16(), FourAt(rows + r * row_stride + kCentresAt));
       }
       HWY_UNROLL(8)
       for (size_t q = 0; q < kFit; ++q) {
@@ -144,20 +153,24 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
         HWY_UNROLL(6)
         for (size_t r = 0; r < kRows; ++r) {
           const auto x = FourOf(rows + r * row_stride, first + q);
-          HWY_UNROLL(2)
-          for (size_t v = 0; v < kTileVectors; ++v) {
-            const VI16 pairs = hn::SatWidenMulPairwiseAdd(DI16(), w[v], x);
-            sums[r][v] =
-                q == 0 && !kCentred ? pairs : hn::Add(sums[r][v], pairs);
-            Pin(sums[r][v]);
-          }
+          // Both products before the additions: measured to be 3 % faster.
+          VI16 pairs0 = hn::SatWidenMulPairwiseAdd(DI16(), w[0], x);
+          VI16 pairs1 = hn::SatWidenMulPairwiseAdd(DI16(), w[1], x);
+          Pin(pairs0, pairs1);
+          const bool add = q != 0 || kCentred;
+          sums[r][0] = add ? hn::Add(sums[r][0], pairs0) : pairs0;
+          sums[r][1] = add ? hn::Add(sums[r][1], pairs1) : pairs1;
+          Pin(sums[r][0], sums[r][1]);
         }
       }
       HWY_UNROLL(6)
       for (size_t r = 0; r < kRows; ++r) {
+        const VI16 multiple =
+            hn::BitCast(DI16(), FourAt(rows + r * row_stride));
         HWY_UNROLL(2)
         for (size_t v = 0; v < kTileVectors; ++v) {
-          const VI32 wide = hn::WidenMulPairwiseAdd(DI32(), sums[r][v], one);
+          const VI32 wide =
+              hn::WidenMulPairwiseAdd(DI32(), sums[r][v], multiple);
           dot[r][v] = first == 0 ? wide : hn::Add(dot[r][v], wide);
         }
       }
@@ -172,18 +185,25 @@ struct Sums {
 };
 
 // to = from + the products of `count` groups, [kTileRows, 2 * lanes] from
-// column `column` of the panel on. rows: row_stride bytes apart.
+// column `column` of the panel on, times the rows' scales unless null. rows and
+// scales: row_stride bytes apart. ahead: likewise, rows [kTileRows / 2] to ask
+// for, since so many short streams are not foreseen by the processor.
 template <Quants kKind>
 HWY_NOINLINE void MultiplyTile(const PanelGroup* HWY_RESTRICT panel,
                                const uint8_t* HWY_RESTRICT rows,
                                size_t row_stride, size_t count, size_t column,
-                               Sums from, Sums to) {
+                               const uint8_t* ahead, Sums from,
+                               const uint8_t* scales, Sums to) {
   constexpr size_t kRows = kTileRows<kKind>;
   const DF d;
   const size_t n = hn::Lanes(d);
   HWY_ALIGN float sums[kRows][kTileVectors][hn::MaxLanes(d)];
   HWY_UNROLL(6)
   for (size_t r = 0; r < kRows; ++r) {
+    // A store that waited for y's cache line would keep those of the sums
+    // waiting.
+    hwy::Prefetch(to.at + r * to.stride);
+    hwy::Prefetch(to.at + r * to.stride + kTileVectors * n - 1);
     HWY_UNROLL(2)
     for (size_t v = 0; v < kTileVectors; ++v)
       hn::Store(from.at ? hn::LoadU(d, from.at + r * from.stride + v * n)
@@ -193,16 +213,19 @@ HWY_NOINLINE void MultiplyTile(const PanelGroup* HWY_RESTRICT panel,
   for (size_t g = 0; g < count; ++g, ++panel, rows += kRowBytes) {
     VI32 dot[kRows][kTileVectors];
     Dot<kKind>(panel->quants + column * kQuad, rows, row_stride, dot);
-    HWY_UNROLL(2)
-    for (size_t v = 0; v < kTileVectors; ++v) {
-      const auto scale = hn::Load(d, panel->scales + column + v * n);
-      HWY_UNROLL(6)
-      for (size_t r = 0; r < kRows; ++r) {
-        const uint8_t* row = rows + r * row_stride;
-        const auto row_scale = hn::BitCast(d, FourAt(row));
-        auto sum =
-            hn::MulAdd(hn::ConvertTo(d, dot[r][v]), hn::Mul(scale, row_scale),
-                       hn::Load(d, sums[r][v]));
+    HWY_UNROLL(3)
+    for (size_t r = 0; r < kRows / 2; ++r)
+      hwy::Prefetch(ahead + r * row_stride + g * kRowBytes);
+    HWY_UNROLL(6)
+    for (size_t r = 0; r < kRows; ++r) {
+      const uint8_t* row = rows + r * row_stride;
+      HWY_UNROLL(2)
+      for (size_t v = 0; v < kTileVectors; ++v) {
+        auto scale = hn::Load(d, panel->scales + column + v * n);
+        if constexpr (kKind == Quants::kSigned)
+          scale = hn::Mul(scale, hn::BitCast(d, FourAt(row + kScaleAt)));
+        auto sum = hn::MulAdd(hn::ConvertTo(d, dot[r][v]), scale,
+                              hn::Load(d, sums[r][v]));
         if constexpr (kKind == Quants::kFourBits || kKind == Quants::kFiveBits)
           sum = hn::NegMulAdd(hn::Load(d, panel->mins + column + v * n),
                               hn::BitCast(d, FourAt(row + kSumAt)), sum);
@@ -212,9 +235,13 @@ HWY_NOINLINE void MultiplyTile(const PanelGroup* HWY_RESTRICT panel,
   }
   HWY_UNROLL(6)
   for (size_t r = 0; r < kRows; ++r) {
+    const auto scale = scales == nullptr
+                           ? hn::Set(d, 1.0f)
+                           : hn::BitCast(d, FourAt(scales + r * row_stride));
     HWY_UNROLL(2)
     for (size_t v = 0; v < kTileVectors; ++v)
-      hn::StoreU(hn::Load(d, sums[r][v]), d, to.at + r * to.stride + v * n);
+      hn::StoreU(hn::Mul(hn::Load(d, sums[r][v]), scale), d,
+                 to.at + r * to.stride + v * n);
   }
 }
 
@@ -223,6 +250,7 @@ HWY_INLINE void MultiplyKind(const Block& block) {
   constexpr size_t kRows = kTileRows<kKind>;
   const size_t width = kTileVectors * hn::Lanes(DF());
   const size_t padded = (block.row_count + kRows - 1) / kRows * kRows;
+  const size_t stride = int8_gemm::PackedRowBytes(block.groups, true);
   // Rows whose tiles lie in y altogether; others come there from the sums.
   const size_t whole =
       block.columns == kPanelWidth ? block.row_count / kRows * kRows : 0;
@@ -230,12 +258,17 @@ HWY_INLINE void MultiplyKind(const Block& block) {
     const size_t count = std::min(kSliceGroups, block.groups - first);
     const bool last = first + count == block.groups;
     for (size_t r = 0; r < padded; r += kRows) {
+      const uint8_t* rows = block.rows + r * stride;
+      const uint8_t* next = r + kRows < padded
+                                ? rows + kRows * stride + first * kRowBytes
+                                : block.rows + (first + count) * kRowBytes;
       for (size_t c = 0; c < kPanelWidth; c += width) {
         const Sums sums{block.sums + r * kPanelWidth + c, kPanelWidth};
         MultiplyTile<kKind>(
-            block.panel + first,
-            block.rows + (r * block.groups + first) * kRowBytes,
-            block.groups * kRowBytes, count, c, first == 0 ? Sums{} : sums,
+            block.panel + first, rows + first * kRowBytes, stride, count, c,
+            next + (c == 0 ? 0 : kRows / 2 * stride),
+            first == 0 ? Sums{} : sums,
+            last ? rows + block.groups * kRowBytes : nullptr,
             last && r < whole
                 ? Sums{block.y + r * block.y_stride + c, block.y_stride}
                 : sums);

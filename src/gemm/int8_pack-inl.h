@@ -1,5 +1,5 @@
-// Packing for the int8 GEMM: weights from the file's blocks into panels, rows
-// of activations into groups of bytes. int8_gemm.h describes the layouts.
+// Packing for the int8 GEMM: weights from the file's blocks into panels.
+// int8_gemm.h describes the layout.
 
 // Per-target include guard.
 #if defined(DAPPLE_GEMM_INT8_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "gemm/int8_gemm.h"
+#include "gemm/int8_pack_rows-inl.h"
 #include "gemm/transpose-inl.h"
 #include "hwy/highway.h"
 #include "kernels/convert.h"
@@ -50,27 +51,6 @@ inline constexpr Quants kKindOf =
         ? Quants::kFourBits
         : Quants::kFiveBits;
 
-// quants [kGroup] to out, `step` bytes from one run to the next.
-template <size_t kRun>
-HWY_INLINE void ScatterRuns(const void* quants, size_t step, void* out) {
-  for (size_t i = 0; i < kGroup / kRun; ++i)
-    std::memcpy(static_cast<uint8_t*>(out) + i * step,
-                static_cast<const uint8_t*>(quants) + i * kRun, kRun);
-}
-
-HWY_INLINE void Scatter(const void* quants, size_t run, size_t step,
-                        void* out) {
-  switch (run) {
-    case 4:
-      return ScatterRuns<4>(quants, step, out);
-    case 8:
-      return ScatterRuns<8>(quants, step, out);
-    default:
-      assert(run == kGroup);
-      return ScatterRuns<kGroup>(quants, step, out);
-  }
-}
-
 // Σ quants [kGroup].
 HWY_INLINE int32_t SumOf(const int8_t* quants) {
   const hn::FixedTag<uint8_t, 16> du8;
@@ -82,27 +62,6 @@ HWY_INLINE int32_t SumOf(const int8_t* quants) {
               hn::SumsOf8(hn::Xor(hn::LoadU(du8, bytes + 16), bias)));
   return static_cast<int32_t>(hn::ReduceSum(du64, sums)) -
          static_cast<int32_t>(128 * kGroup);
-}
-
-// The int16 centres of a row's group: int8_gemm.h.
-HWY_INLINE void StoreCentres(const int8_t* quants, uint8_t* out) {
-  const hn::FixedTag<int8_t, 16> di8;
-  const hn::Repartition<uint8_t, decltype(di8)> du8;
-  const hn::Repartition<int16_t, decltype(di8)> di16;
-  const hn::Repartition<int32_t, decltype(di8)> di32;
-  const auto centre = hn::Set(du8, uint8_t{int8_gemm::kCentre});
-  const auto sums = hn::Sub(
-      hn::Zero(di16),
-      hn::Add(hn::SatWidenMulPairwiseAdd(di16, centre, hn::LoadU(di8, quants)),
-              hn::SatWidenMulPairwiseAdd(di16, centre,
-                                         hn::LoadU(di8, quants + 16))));
-  // Four pairs of int16, to be added up without a carry between them.
-  const auto two = hn::Add(
-      sums, hn::BitCast(di16, hn::Shuffle1032(hn::BitCast(di32, sums))));
-  const auto one =
-      hn::Add(two, hn::BitCast(di16, hn::Shuffle2301(hn::BitCast(di32, two))));
-  const int32_t pair = hn::GetLane(hn::BitCast(di32, one));
-  std::memcpy(out, &pair, sizeof(pair));
 }
 
 // Quants [kColumns, kGroup] to columns [column, column + kColumns) of a group.
@@ -250,45 +209,6 @@ int8_gemm::Quants PackPanel(const WeightMatrix& w, size_t first,
     }
   });
   return kind;
-}
-
-// x: [k] to row `lane` of those that lie together at out, [groups] of
-// RowGroupBytes.
-void PackRow(const float* x, size_t k, const int8_gemm::Kernel& kernel,
-             size_t lane, uint8_t* out) {
-  namespace hn = hwy::HWY_NAMESPACE;
-  using int8_gemm::kGroup;
-  const hn::FixedTag<uint8_t, 16> du8;
-  const auto bias =
-      hn::Set(du8, static_cast<uint8_t>(kernel.unsigned_rows ? 128 : 0));
-  const size_t header = kernel.interleave * sizeof(float);
-  const size_t headers = kernel.minima ? 3 * header : header;
-  for (size_t g = 0; g < CeilDiv(k, kGroup); ++g) {
-    const float* from = x + g * kGroup;
-    HWY_ALIGN float padded[kGroup];
-    if (k - g * kGroup < kGroup) {
-      std::fill(std::copy(from, x + k, padded), padded + kGroup, 0.0f);
-      from = padded;
-    }
-    kernels::BlockActivation block;
-    kernels::HWY_NAMESPACE::QuantizeBlock(from, &block);
-    auto* quants = reinterpret_cast<uint8_t*>(block.quants);
-    for (size_t i = 0; i < kGroup; i += 16)
-      hn::StoreU(hn::Xor(hn::LoadU(du8, quants + i), bias), du8, quants + i);
-    uint8_t* scale = out + lane * sizeof(float);
-    std::memcpy(scale, &block.scale, sizeof(float));
-    if (kernel.minima) {
-      std::memcpy(scale + header, &block.sum, sizeof(float));
-      pack::StoreCentres(block.quants, scale + 2 * header);
-    }
-    // Of one row by itself all runs are neighbours.
-    if (kernel.interleave == 1)
-      std::memcpy(out + headers, quants, kGroup);
-    else
-      pack::Scatter(quants, kernel.run, kernel.interleave * kernel.run,
-                    out + headers + lane * kernel.run);
-    out += int8_gemm::RowGroupBytes(kernel.interleave, kernel.minima);
-  }
 }
 
 }  // namespace HWY_NAMESPACE

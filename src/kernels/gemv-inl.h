@@ -350,22 +350,30 @@ HWY_INLINE void SuperBlockRows(const uint8_t* w, size_t stride, size_t blocks,
 
 // ---- Activations ----------------------------------------------------------
 
+// The largest magnitude of x [kBlock]; NaN or infinity where one is in it.
+HWY_INLINE float LargestOf(const float* x) {
+  const BlockFloatTag d;
+  const hn::Rebind<int32_t, BlockFloatTag> di32;
+  // Magnitudes compared as integers: NaN counts as larger than infinity, so
+  // neither goes unnoticed.
+  auto max_bits = hn::Zero(di32);
+  for (size_t i = 0; i < kBlock; i += hn::Lanes(d))
+    max_bits =
+        hn::Max(max_bits, hn::BitCast(di32, hn::Abs(hn::LoadU(d, x + i))));
+  return hwy::BitCastScalar<float>(hn::ReduceMax(di32, max_bits));
+}
+
+HWY_INLINE bool IsFinite(float magnitude) { return magnitude <= 3.4028234e38f; }
+
 HWY_INLINE void QuantizeBlock(const float* x, BlockActivation* out) {
   const BlockFloatTag d;
   const hn::Rebind<int32_t, BlockFloatTag> di32;
   const hn::Rebind<int8_t, BlockFloatTag> di8;
   const size_t n = hn::Lanes(d);
-  // Magnitudes compared as integers: NaN counts as larger than infinity, so
-  // neither goes unnoticed.
-  auto max_bits = hn::Zero(di32);
-  for (size_t i = 0; i < kBlock; i += n)
-    max_bits =
-        hn::Max(max_bits, hn::BitCast(di32, hn::Abs(hn::LoadU(d, x + i))));
-  const float largest =
-      hwy::BitCastScalar<float>(hn::ReduceMax(di32, max_bits));
+  const float largest = LargestOf(x);
   // Below this 127 / largest would overflow; such values count as zero.
   const bool tiny = largest < 0x1p-100f;
-  const bool finite = largest <= 3.4028234e38f;
+  const bool finite = IsFinite(largest);
   const float inverse = tiny || !finite ? 0.0f : 127.0f / largest;
   auto total = hn::Zero(di32);
   for (size_t i = 0; i < kBlock; i += n) {

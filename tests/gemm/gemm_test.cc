@@ -9,6 +9,7 @@
 
 #include "gemm/int8_gemm.h"
 #include "gemm_fixture.h"
+#include "int8_rounding.h"
 #include "kernels/byte_dot.h"
 #include "kernels/gemv.h"
 #include "kernels/reference.h"
@@ -23,6 +24,8 @@ using gemm_test::LargestError;
 using gemm_test::MakeBench;
 using gemm_test::RandomFloats;
 using gemm_test::RandomWeights;
+using gemm_test::RoundGroups;
+using gemm_test::RoundRows;
 using gemm_test::Weights;
 
 constexpr GemmBackend kBackends[] = {GemmBackend::kOneDnn,
@@ -47,23 +50,6 @@ bool Available(GemmBackend backend) {
 // x rounded to bf16: then no backend may lose anything but in its sums.
 void RoundToBF16(std::vector<float>* x) {
   for (float& v : *x) v = ToFloat(ToBF16(v));
-}
-
-// x and w [rows, k] rounded to 8 bits a group of 32, as kernels::reference
-// does it: then the int8 backend may lose nothing but in its sums.
-template <class T>
-void RoundGroups(size_t rows, size_t k, std::vector<T>* x) {
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t first = 0; first < k; first += 32) {
-      const size_t count = std::min<size_t>(32, k - first);
-      float group[32] = {};
-      T* at = x->data() + r * k + first;
-      for (size_t i = 0; i < count; ++i) group[i] = static_cast<float>(at[i]);
-      kernels::BlockActivation block;
-      kernels::reference::QuantizeActivations(group, 32, &block);
-      for (size_t i = 0; i < count; ++i)
-        at[i] = static_cast<T>(block.scale) * static_cast<T>(block.quants[i]);
-    }
 }
 
 // Whether the int8 backend takes weights of a type as they are.
@@ -95,7 +81,10 @@ void CheckInt8Product(Bench& bench, const Weights& weights, size_t rows) {
   // An activation is off by half of its group's scale, a 254th of the largest.
   CHECK(LargestError(weights, false, x.data(), w.k, rows, y.data(), w.n) <=
         0.03);
-  RoundGroups(rows, w.k, &x);
+  if (int8_gemm::ActiveKernel().minima)
+    RoundRows(rows, w.k, &x);
+  else
+    RoundGroups(rows, w.k, &x);
   bench.Multiply(x.data(), w.k, rows, y.data(), w.n);
   CHECK(LargestError(w, false, x.data(), w.k, rows, y.data(), w.n) <=
         kFloatSums);

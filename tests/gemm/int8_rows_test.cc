@@ -1,0 +1,84 @@
+// Rows of activations as the int8 GEMM rounds them.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "gemm/int8_gemm.h"
+#include "gemm_fixture.h"
+#include "kernels/byte_dot.h"
+#include "kernels/targets.h"
+
+namespace dapple::gemm_test {
+namespace {
+
+constexpr size_t kN = 40, kGroups = 5, kK = kGroups * 32, kRows = 13;
+
+// The largest error of products of weights that are zero but in group `group`,
+// as a share of Σ|x·w|; x's other groups are `factor` times as large.
+double ErrorBeside(size_t group, float factor) {
+  std::vector<float> x = RandomFloats(kRows * kK, 3);
+  Weights w = RandomWeights(TensorType::kF32, kN, kK, 4);
+  for (size_t n = 0; n < kN; ++n)
+    for (size_t i = 0; i < kK; ++i) {
+      if (i / 32 == group) continue;
+      std::memset(w.bytes.data() + n * w.row_bytes + i * sizeof(float), 0,
+                  sizeof(float));
+      w.values[n * kK + i] = 0.0;
+    }
+  for (size_t i = 0; i < x.size(); ++i)
+    if (i % kK / 32 != group) x[i] *= factor;
+  auto bench = MakeBench(GemmBackend::kInt8, 1, kRows, w);
+  REQUIRE(bench);
+  std::vector<float> y(kRows * kN, NAN);
+  bench->Multiply(x.data(), kK, kRows, y.data(), kN);
+  return LargestError(w, false, x.data(), kK, kRows, y.data(), kN);
+}
+
+// Its scale may be a multiple of the row's: then one of at least 40 here, so
+// that a quant is up to a 40th larger, and of at least one at worst.
+void CheckSmallGroups() {
+  const double alone = ErrorBeside(2, 1.0f);
+  CHECK(alone <= 0.03);
+  CHECK(ErrorBeside(2, 100.0f) <= 1.1 * alone + 1e-3);
+  CHECK(std::isfinite(ErrorBeside(2, 1e6f)));
+  CHECK(ErrorBeside(2, 1e-3f) <= 1.1 * alone + 1e-3);
+}
+
+TEST_CASE("a group far smaller than its row's largest keeps its precision") {
+  for (kernels::ByteDot dot : kernels::SupportedByteDots()) {
+    kernels::ForceByteDot(dot);
+    CAPTURE(kernels::ByteDotName(dot));
+    CheckSmallGroups();
+  }
+  kernels::ForceByteDot(kernels::ByteDot::kHighway);
+  for (int64_t target : kernels::SupportedTargets()) {
+    kernels::ForceTarget(target);
+    CAPTURE(kernels::TargetName(target));
+    CheckSmallGroups();
+  }
+  kernels::ForceTarget(0);
+  kernels::ResetByteDot();
+}
+
+TEST_CASE("rows of zeros and of the smallest and largest numbers") {
+  const Weights w = RandomWeights(TensorType::kQ4_0, kN, kK, 5);
+  auto bench = MakeBench(GemmBackend::kInt8, 1, kRows, w);
+  REQUIRE(bench);
+  for (const float factor : {0.0f, 1e-44f, 1e-30f, 1e-20f, 1e20f, 1e34f}) {
+    CAPTURE(factor);
+    std::vector<float> x = RandomFloats(kRows * kK, 6);
+    for (float& v : x) v *= factor;
+    std::vector<float> y(kRows * kN, NAN);
+    bench->Multiply(x.data(), kK, kRows, y.data(), kN);
+    size_t bad = 0;
+    for (const float v : y) bad += !std::isfinite(v);
+    CHECK(bad == 0);
+    if (factor >= 1e-20f)
+      CHECK(LargestError(w, false, x.data(), kK, kRows, y.data(), kN) <= 0.03);
+  }
+}
+
+}  // namespace
+}  // namespace dapple::gemm_test
