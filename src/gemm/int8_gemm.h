@@ -98,7 +98,9 @@ constexpr size_t PackedRowBytes(size_t groups, bool minima) {
 struct Block {
   Quants kind;
   const PanelGroup* panel;  // [groups]
-  const uint8_t* rows;      // [row_count, PackedRowBytes]
+  // [row_count, PackedRowBytes], or where rows lie together
+  // [row_count / interleave, groups, RowGroupBytes].
+  const uint8_t* rows;
   size_t groups;
   size_t row_count;  // <= kBlockRows
   float* sums;       // [row_count padded to 12, kPanelWidth]

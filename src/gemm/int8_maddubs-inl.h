@@ -153,7 +153,8 @@ HWY_INLINE void Dot(const int8_t* HWY_RESTRICT quants,
         HWY_UNROLL(6)
         for (size_t r = 0; r < kRows; ++r) {
           const auto x = FourOf(rows + r * row_stride, first + q);
-          // Both products before the additions: measured to be 3 % faster.
+          // Both products before the additions: faster in a loop of these
+          // alone.
           VI16 pairs0 = hn::SatWidenMulPairwiseAdd(DI16(), w[0], x);
           VI16 pairs1 = hn::SatWidenMulPairwiseAdd(DI16(), w[1], x);
           Pin(pairs0, pairs1);

@@ -9,6 +9,7 @@
 
 #include "gemm/int8_gemm.h"
 #include "gemm_fixture.h"
+#include "int8_kernels.h"
 #include "int8_rounding.h"
 #include "kernels/byte_dot.h"
 #include "kernels/gemv.h"
@@ -22,6 +23,7 @@ namespace {
 using gemm_test::Bench;
 using gemm_test::LargestError;
 using gemm_test::MakeBench;
+using gemm_test::OnEveryInt8Kernel;
 using gemm_test::RandomFloats;
 using gemm_test::RandomWeights;
 using gemm_test::RoundGroups;
@@ -275,19 +277,7 @@ void CheckLargestOfAllTypes() {
 
 // Sums of a group at the ends of their range, where 16 bits would overflow.
 TEST_CASE("int8 products of the largest quants are exact") {
-  for (kernels::ByteDot dot : kernels::SupportedByteDots()) {
-    kernels::ForceByteDot(dot);
-    CAPTURE(kernels::ByteDotName(dot));
-    CheckLargestOfAllTypes();
-  }
-  kernels::ForceByteDot(kernels::ByteDot::kHighway);
-  for (int64_t target : kernels::SupportedTargets()) {
-    kernels::ForceTarget(target);
-    CAPTURE(kernels::TargetName(target));
-    CheckLargestOfAllTypes();
-  }
-  kernels::ForceTarget(0);
-  kernels::ResetByteDot();
+  OnEveryInt8Kernel(CheckLargestOfAllTypes);
 }
 
 TEST_CASE("several matrices at once give what each gives alone") {

@@ -5,10 +5,8 @@
 #include <cstring>
 #include <vector>
 
-#include "gemm/int8_gemm.h"
 #include "gemm_fixture.h"
-#include "kernels/byte_dot.h"
-#include "kernels/targets.h"
+#include "int8_kernels.h"
 
 namespace dapple::gemm_test {
 namespace {
@@ -47,19 +45,7 @@ void CheckSmallGroups() {
 }
 
 TEST_CASE("a group far smaller than its row's largest keeps its precision") {
-  for (kernels::ByteDot dot : kernels::SupportedByteDots()) {
-    kernels::ForceByteDot(dot);
-    CAPTURE(kernels::ByteDotName(dot));
-    CheckSmallGroups();
-  }
-  kernels::ForceByteDot(kernels::ByteDot::kHighway);
-  for (int64_t target : kernels::SupportedTargets()) {
-    kernels::ForceTarget(target);
-    CAPTURE(kernels::TargetName(target));
-    CheckSmallGroups();
-  }
-  kernels::ForceTarget(0);
-  kernels::ResetByteDot();
+  OnEveryInt8Kernel(CheckSmallGroups);
 }
 
 TEST_CASE("rows of zeros and of the smallest and largest numbers") {
