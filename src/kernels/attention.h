@@ -1,8 +1,8 @@
 // Softmax attention over a KV head's keys and values with an online softmax
 // (Milakov & Gimelshein 2018): no [rows, keys] matrix exists. Float arithmetic,
 // but for the products over rows other than float: in bf16 where the processor
-// has a dot product of it, and prefill's in 16-bit integers on other x86 up to
-// AVX2 (kernels/targets.h).
+// has a dot product of it, else on x86 in 16-bit integers: prefill's up to
+// AVX2, decode's over rows of bytes on AVX2 (kernels/targets.h).
 //
 // Grouped-query attention: a KV head serves `group` query heads, which are
 // processed together so that each key and value is read once for all of them.

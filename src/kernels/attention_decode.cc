@@ -10,6 +10,7 @@
 // After foreach_target.h, as Highway requires.
 #include "hwy/highway.h"
 #include "kernels/attention_decode-inl.h"
+#include "kernels/attention_decode_lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
@@ -29,6 +30,13 @@ void DecodePartOf(const KvView& kv, const float* q, size_t group, size_t first,
     // Float rows ask for float arithmetic (--compute f32).
     if (!std::is_same_v<T, float> && group >= kLeastBF16Group)
       return DecodePartBF16(k, v, dim, q, group, count, params, scratch, part);
+#endif
+#if DAPPLE_DECODE_LANES
+    if constexpr (DecodesInLanes<T>(8)) {
+      if (DecodesInLanes<T>(group))
+        return DecodePartLanes(k, v, dim, q, group, count, params, scratch,
+                               part);
+    }
 #endif
     DecodePartFloat(k, v, dim, q, group, count, params, scratch, part);
   });
@@ -77,8 +85,11 @@ size_t DecodeAttentionScratch(size_t group, size_t head_dim) {
                          + group * stride         // o
                          + lanes * kDecodeKeys    // scores
                          + 2 * lanes + 3 * kMaxFloatLanes;
-  return kMaxFloatLanes  // alignment
-         + std::max(in_float, in_bf16);
+  const size_t in_lanes = kDecodeQueries * kDecodeKeys  // scores
+                          + 3 * lanes  // maxima, sums, queries' scales
+                          + 2 * group * stride;  // q, o
+  return kMaxFloatLanes                          // alignment
+         + std::max({in_float, in_bf16, in_lanes});
 }
 
 size_t DecodeParts(size_t count, const AttentionParams& params) {

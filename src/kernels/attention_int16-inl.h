@@ -34,6 +34,7 @@
 #include "kernels/attention_int16_stage-inl.h"
 #include "kernels/attention_tile-inl.h"
 #include "kernels/exp-inl.h"
+#include "kernels/pair_product-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
@@ -43,20 +44,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 #if DAPPLE_ATTENTION_INT16
 
 // ---- Products ---------------------------------------------------------------
-
-// acc += a · b, pair by pair.
-HWY_INLINE void AddProduct(hn::Vec<DI16> a, hn::Vec<DI16> b, VI32& acc) {
-#if HWY_TARGET == HWY_AVX2
-  // GCC would begin all products of a step at once, and run out of registers.
-  VI32 product;
-  asm("vpmaddwd %[b], %[a], %[product]\n\t"
-      "vpaddd %[product], %[acc], %[acc]"
-      : [acc] "+x"(acc.raw), [product] "=&x"(product.raw)
-      : [a] "x"(a.raw), [b] "x"(b.raw));
-#else
-  acc = hn::Add(acc, hn::WidenMulPairwiseAdd(DI32(), a, b));
-#endif
-}
 
 // sums[i][v] = Σ_t a(i, t) · b[t][v] of pairs; a, b as in MultiplyTile. Names,
 // not a loop over an array, which GCC would keep in memory.

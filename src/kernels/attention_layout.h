@@ -11,6 +11,10 @@
 // multipliers do the additions too, and with it nothing was there to run it on.
 #define DAPPLE_ATTENTION_INT16 (HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2)
 
+// Whether decode attention takes up to eight queries at a time, and multiplies
+// rows of bytes as 16-bit integers (attention_decode_lanes-inl.h).
+#define DAPPLE_DECODE_LANES (HWY_TARGET == HWY_AVX2)
+
 namespace dapple::kernels {
 
 // Lanes of the widest float vector that is compiled for.

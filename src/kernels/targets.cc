@@ -24,6 +24,7 @@ AttentionProducts ThisAttentionProducts() {
                                 : AttentionProducts::kF32;
 }
 
+bool ThisDecodesBytesInInt16() { return DAPPLE_DECODE_LANES; }
 bool ThisHasF16() { return !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX2; }
 
 }  // namespace HWY_NAMESPACE
@@ -36,6 +37,7 @@ namespace dapple::kernels {
 HWY_EXPORT(ThisTarget);
 HWY_EXPORT(ThisHasBF16Dot);
 HWY_EXPORT(ThisAttentionProducts);
+HWY_EXPORT(ThisDecodesBytesInInt16);
 HWY_EXPORT(ThisHasF16);
 
 namespace {
@@ -48,6 +50,10 @@ bool HasNativeBF16Dot() { return HWY_DYNAMIC_DISPATCH(ThisHasBF16Dot)(); }
 
 AttentionProducts PrefillAttentionProducts() {
   return HWY_DYNAMIC_DISPATCH(ThisAttentionProducts)();
+}
+
+bool DecodesBytesInInt16() {
+  return HWY_DYNAMIC_DISPATCH(ThisDecodesBytesInInt16)();
 }
 
 bool HasF16Conversion() { return HWY_DYNAMIC_DISPATCH(ThisHasF16)(); }

@@ -30,6 +30,8 @@ bool HasNativeBF16Dot();
 // (x86 up to AVX2), else float.
 enum class AttentionProducts { kF32, kBF16, kInt16 };
 AttentionProducts PrefillAttentionProducts();
+// Whether decode attention multiplies kQ8 rows as 16-bit integers (AVX2).
+bool DecodesBytesInInt16();
 // True where f16 becomes float in hardware (F16C, every 64-bit ARM).
 bool HasF16Conversion();
 

@@ -120,6 +120,21 @@ double Int16Bound(const Head<T>& head, float deviation, float scale) {
   return LargestValue(head) * (std::min(2.0, 2 * 6 * logit) + 0x1p-9);
 }
 
+// The same for decode attention where queries of a deviation are rounded to
+// 2^-16 of their largest element, and probabilities to 2^-16 of a block's
+// largest (kDecodeKeys of them, of a deviation of 2^-16 / sqrt(12)).
+template <class T>
+double ByteDecodeBound(const Head<T>& head, const std::vector<float>& q,
+                       float deviation, float scale) {
+  float largest = 0.0f;
+  for (float v : q) largest = std::max(largest, std::fabs(v));
+  const double step = static_cast<double>(largest) * 0x1p-15;
+  const double logit = static_cast<double>(scale * deviation) * step *
+                       std::sqrt(static_cast<double>(head.dim) / 12.0);
+  return LargestValue(head) *
+         (2 * 6 * logit + 6 * 0x1p-16 * std::sqrt(128.0 / 12.0));
+}
+
 // All parts of decode attention, the last first, and their merger.
 inline void DecodeAttention(const KvView& kv, const float* q, size_t group,
                             size_t count, const AttentionParams& params,
@@ -225,6 +240,8 @@ void CheckDecode(Random& random, size_t dim, size_t group, size_t count,
     bound += LargestValue(head) * 0x1.1p-9;
     RoundOperands(params, &rounded, &rounded_q);
   }
+  if (DecodesBytesInInt16() && std::is_same_v<T, Q8KvByte>)
+    bound += ByteDecodeBound(head, q, deviation, scale);
   std::vector<float> want(group * dim);
   reference::DecodeAttention(rounded.Wide(), rounded_q.data(), group, count,
                              params, want.data());

@@ -46,6 +46,8 @@ TEST_CASE("attention reads quantized keys and values") {
       CheckDecode<Q8KvByte>(random, 64, group, 131, 1.0f);
       CheckDecode<Q4KvByte>(random, 64, group, 131, 1.0f);
     }
+    for (size_t count : {1, 2, 3, 127, 128, 129, 255, 700})
+      CheckDecode<Q8KvByte>(random, 72, count % 17 + 1, count, 2.0f);
     CheckPrefill<Q8KvByte>(random, 64, 18, 4, 300, 1.0f, 77, 20.0f);
     CheckDecode<Q8KvByte>(random, 64, 4, 300, 1.0f, 77, 20.0f);
     CheckDecode<Q4KvByte>(random, 64, 4, 300, 1.0f, 77, 20.0f);
@@ -150,6 +152,35 @@ TEST_CASE("a NaN query gives NaN for itself and numbers for the others") {
         for (size_t i = 0; i < group * dim; ++i)
           CHECK(std::isnan(out[i]) == (i / dim == 1));
       }
+    }
+  });
+}
+
+TEST_CASE("what is no number in a row of bytes is not lost in decoding") {
+  ForEachTarget([] {
+    Random random(15);
+    const size_t dim = 48;
+    for (size_t group : {1, 7}) {
+      Head<Q8KvByte> head(random, 131, dim, 1.0f);
+      auto q = random.Normals(group * dim);
+      const size_t row = KvRowStep<Q8KvByte>(dim);
+      const auto all_nan = [&] {
+        std::vector<float> out(group * dim);
+        DecodeAttention(head.View(), q.data(), group, 131, {0.2f}, out.data());
+        return std::all_of(out.begin(), out.end(),
+                           [](float v) { return std::isnan(v); });
+      };
+      CHECK_FALSE(all_nan());
+      // As a row is stored in which something was not finite.
+      for (auto* rows : {&head.keys, &head.values}) {
+        const auto good = *rows;
+        (*rows)[130 * row].bits = 0x00;
+        (*rows)[130 * row + 1].bits = 0x7E;
+        CHECK(all_nan());
+        *rows = good;
+      }
+      for (float& v : q) v = std::numeric_limits<float>::infinity();
+      CHECK(all_nan());
     }
   });
 }
