@@ -7,7 +7,7 @@
 #include "hwy/highway.h"
 #include "kernels/dot_rows.h"
 #include "kernels/gemv-inl.h"
-#include "kernels/gemv_nibbles-inl.h"
+#include "kernels/gemv_steps-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dapple::kernels {
@@ -81,9 +81,9 @@ void GemvInt8(TensorType type, const void* w, size_t row_bytes, size_t k,
               size_t first, size_t last, const BlockActivation* x, float* y) {
   WithFormat(type, [&]<class F>() HWY_ATTR {
 #if HWY_TARGET == HWY_AVX2
-    if constexpr (nibbles::kTakes<F>)
-      if (k / kBlock <= nibbles::kMaxBlocks)
-        return nibbles::AllRows<F>(static_cast<const uint8_t*>(w), row_bytes,
+    if constexpr (steps::kTakes<F>)
+      if (k / kBlock <= steps::kMaxBlocks)
+        return steps::AllRows<F>(static_cast<const uint8_t*>(w), row_bytes,
                                    k / kBlock, first, last, x, y);
 #endif
     ForRows<QuantizedKernel<F>>(w, row_bytes, k, first, last, x, y);

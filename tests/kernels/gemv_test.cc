@@ -181,7 +181,7 @@ TEST_CASE("quantized gemv reads nothing beyond a row") {
       if (!HasQuantizedGemv(info.type)) continue;
       CAPTURE(info.name);
       // Every rest that steps of two, four and eight blocks can leave; small
-      // blocks also on both sides of 1,024, where kernels/gemv_nibbles-inl.h
+      // blocks also on both sides of 1,024, where kernels/gemv_steps-inl.h
       // leaves rows to the general way.
       std::vector<size_t> units = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15};
       if (info.block_elements == 32)
