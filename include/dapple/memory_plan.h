@@ -35,7 +35,7 @@ enum class Schedule {
 // What becomes of the weights' pages.
 enum class Residency {
   kAuto,
-  kResident,  // stay once read
+  kResident,  // stay once read, in the file's own pages
   kReread,    // given back in prefill, stay while decoding
   kStreamed,  // given back after each use: every token reads the model again
 };
@@ -99,6 +99,10 @@ struct PlannedSchedule {
   size_t keep_tokens = 0;  // of the prompt, the mean over layers; 0: none fits
   MemoryPlan plan;         // with those kept; else with the fewest
   bool fits = false;       // under the cap
+  // Weights that stay are copied into huge pages of memory, which decoding
+  // reads faster than the file's: where the system has such pages, several
+  // tokens are to be written, and the cap has room for the file's as well.
+  bool huge_pages = false;
   // Weights read again for each generated token, bytes (kStreamed).
   uint64_t reread_per_token = 0;
 

@@ -11,7 +11,9 @@
 #include "engine/planner.h"
 #include "engine/session.h"
 #include "engine/workspace.h"
+#include "model/huge_weights.h"
 #include "util/cpu_info.h"
+#include "util/huge_pages.h"
 
 namespace dapple {
 namespace {
@@ -139,7 +141,11 @@ class EngineImpl : public Engine {
     if (!report.fits()) return NothingFits(report);
     DAPPLE_ASSIGN_OR_RETURN(Planner::Setup setup,
                             planner.SetupOf(report.Chosen()));
-    return SessionImpl::Create(model_, std::move(gemm),
+    if (!report.Chosen().huge_pages)
+      huge_.reset();  // the plan has no room for it
+    else if (huge_ == nullptr)
+      huge_ = HugeWeights::Copy(model_.weights, model_.parallel);
+    return SessionImpl::Create(model_, huge_, std::move(gemm),
                                std::move(setup.eviction), setup.shape, options,
                                std::move(report.candidates[report.chosen]));
   }
@@ -160,21 +166,27 @@ class EngineImpl : public Engine {
     // when the first Gemm has brought its library in and before any weight is
     // read, and only the heap anew.
     if (program_bytes_ == 0) program_bytes_ = ResidentFileBytes();
-    return Planner({.config = model_.config,
-                    .weights = model_.weights,
-                    .gemm = gemm,
-                    .path = model_.file.path(),
-                    .exact = model_.exact,
-                    .threads = threads(),
-                    .tile_rows = tile_rows_,
-                    .resident_bytes = program_bytes_ + ResidentHeapBytes()},
-                   options);
+    const uint64_t copied =
+        std::min(ResidentHeapBytes(), huge_ == nullptr ? 0 : huge_->bytes());
+    return Planner(
+        {.config = model_.config,
+         .weights = model_.weights,
+         .gemm = gemm,
+         .path = model_.file.path(),
+         .exact = model_.exact,
+         .threads = threads(),
+         .tile_rows = tile_rows_,
+         .resident_bytes = program_bytes_ + ResidentHeapBytes() - copied,
+         .huge_page_bytes = HugePageBytes()},
+        options);
   }
 
   LoadedModel model_;
   GemmBackend backend_;
   size_t tile_rows_;
   mutable uint64_t program_bytes_ = 0;  // 0: not measured yet
+  // Kept for the next session.
+  std::shared_ptr<const HugeWeights> huge_;
 };
 
 // Heap and stacks a vocabulary will take, from its size in the file.
@@ -243,7 +255,8 @@ Result<PlanReport> PlanFile(const EngineOptions& options,
                   .threads = threads,
                   .tile_rows = TileRows(options),
                   .resident_bytes = ResidentBytes(),
-                  .tokenizer_bytes = EstimateTokenizer(file)},
+                  .tokenizer_bytes = EstimateTokenizer(file),
+                  .huge_page_bytes = HugePageBytes()},
                  session)
       .Report();
 }

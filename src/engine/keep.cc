@@ -106,7 +106,7 @@ void SessionImpl::WeightByValues(size_t layer, size_t head, size_t first,
   // matrices serves them all: head_dim² a key instead of width × head_dim.
   const ModelConfig& config = model_.config;
   const size_t n = config.head_dim, group = config.group();
-  const WeightMatrix& output = model_.weights.layers[layer].output;
+  const WeightMatrix& output = weights_.layers[layer].output;
   std::fill(scoring.gram.begin(), scoring.gram.end(), 0.0f);
   for (size_t r = 0; r < output.n; ++r) {
     kernels::Dequantize(output.type, output.data + r * output.row_bytes,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/huge_weights.h"
 #include "util/checked.h"
 
 namespace dapple {
@@ -19,6 +20,8 @@ constexpr uint64_t kPageTableShare = 512;
 constexpr uint64_t kFaultBytes = uint64_t{64} << 10;
 // A prompt's text, its ids in the caller and here: measured 12–20 bytes.
 constexpr uint64_t kTextBytesPerToken = 20;
+// Copying the weights costs what some ten tokens gain by it.
+constexpr size_t kLeastHugeTokens = 32;
 // Fewer keys a head than this answer nothing.
 constexpr size_t kLeastKeep = 64;
 // Below it summaries fall off a cliff (DAPQ.md; arXiv 2603.01426).
@@ -177,6 +180,12 @@ void Planner::AddWeights(const PlannedSchedule& planned, size_t rows,
       std::min(table, std::max<uint64_t>(kStreamedSlabBytes, kFaultBytes));
   const uint64_t window = std::max(sizes.largest_matrix + kFaultBytes, slab);
   MemoryPart part{"weights", resident, resident, false};
+  if (planned.huge_pages) {
+    part.name = "weights, in huge pages";
+    part.prefill = part.decode =
+        HugeWeights::Bytes(weights, model_.huge_page_bytes) +
+        (tied ? 0 : looked_up);
+  }
   switch (planned.weights) {
     case Residency::kAuto:
     case Residency::kResident:
@@ -234,6 +243,18 @@ bool Planner::Fits(const PlannedSchedule& planned, size_t prompt_tokens,
                        plan->TotalBytes() <= options_.memory.ram_bytes);
 }
 
+bool Planner::WantsHugePages(const PlannedSchedule& planned) const {
+  // The file's pages may stay in the system's cache beside the copy.
+  return planned.fits && model_.huge_page_bytes != 0 &&
+         planned.weights == Residency::kResident &&
+         options_.memory.weights == Residency::kAuto &&
+         options_.max_new_tokens >= kLeastHugeTokens &&
+         (options_.memory.ram_bytes == 0 ||
+          planned.plan.TotalBytes() +
+                  HugeWeights::Bytes(model_.weights, model_.huge_page_bytes) <=
+              options_.memory.ram_bytes);
+}
+
 Status Planner::Fill(PlannedSchedule* planned) const {
   const size_t length = options_.prompt_tokens;
   size_t keep = options_.eviction.empty()
@@ -253,6 +274,10 @@ Status Planner::Fill(PlannedSchedule* planned) const {
   planned->fits = fits;
   planned->keep_tokens = keep;
   DAPPLE_ASSIGN_OR_RETURN(planned->plan, PlanOf(*planned, length, keep));
+  if (WantsHugePages(*planned)) {
+    planned->huge_pages = true;
+    DAPPLE_ASSIGN_OR_RETURN(planned->plan, PlanOf(*planned, length, keep));
+  }
   if (planned->weights == Residency::kStreamed)
     planned->reread_per_token = model_.weights.bytes;
   return Status::Ok();

@@ -36,6 +36,7 @@ class Planner {
     uint64_t resident_bytes = 0;
     // The tokenizer, where it is not among them.
     uint64_t tokenizer_bytes = 0;
+    uint64_t huge_page_bytes = 0;  // 0: there are none (util/huge_pages.h)
   };
 
   Planner(const Model& model, const SessionOptions& options)
@@ -65,6 +66,7 @@ class Planner {
   void Choose(PlanReport* report) const;
   size_t Longest(const PlannedSchedule& planned) const;
   void Suggest(PlanReport* report) const;
+  bool WantsHugePages(const PlannedSchedule& planned) const;
   void AddWeights(const PlannedSchedule& planned, size_t rows,
                   MemoryPlan* plan) const;
   bool SearchesKeep() const;

@@ -78,11 +78,11 @@ Status SessionImpl::StoreResidual(size_t first, size_t rows) {
 void SessionImpl::ReportRowLogits(size_t first, size_t from, size_t rows,
                                   const PrefillHooks& hooks) {
   const ModelConfig& config = model_.config;
-  const WeightMatrix& head = model_.weights.head;
+  const WeightMatrix& head = weights_.head;
   const size_t d = config.width;
   for (size_t row = from; row < rows; row += Workspace::kLogitRows) {
     const size_t count = std::min(Workspace::kLogitRows, rows - row);
-    kernels::RmsNorm(&space_.layer.x[row * d], model_.weights.output_norm,
+    kernels::RmsNorm(&space_.layer.x[row * d], weights_.output_norm,
                      config.norm_epsilon, count, d, space_.layer.a.data());
     const size_t columns = HeadColumns(config);
     for (size_t column = 0; column < config.vocab; column += columns) {
@@ -194,7 +194,7 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
       }
     });
     if (shape_.weights != Residency::kResident)
-      ReleasePages(PagesOf(model_.weights.embedding));
+      ReleasePages(PagesOf(weights_.embedding));
   } else {
     DAPPLE_RETURN_IF_ERROR(LoadResidual(first, rows));
   }
@@ -206,7 +206,7 @@ Status SessionImpl::PrefillTile(const Pass& pass, size_t layer,
   tile.position = pass.begin + first;
   tile.pseudo_slot = kept + pass.tokens;
   tile.pseudo_position = prompt_length_;
-  layer_.Prefill(model_.weights.layers[layer], packed, *gemm_, tile,
+  layer_.Prefill(weights_.layers[layer], packed, *gemm_, tile,
                  shape_.staged() ? staging_.Runs(0) : variants_[0].Runs(layer),
                  probe, space_.layer);
   span.Next(last ? "last rows" : "store residual");
@@ -228,11 +228,10 @@ Status SessionImpl::PrefillPass(const Pass& pass, const PrefillHooks& hooks,
   const size_t total = pass.tokens + pseudo_rows();
   const size_t layers = model_.config.layers;
   const bool release = shape_.weights != Residency::kResident;
-  ReadAhead(model_.weights.layers[0], read_ahead_);
+  ReadAhead(weights_.layers[0], read_ahead_);
   for (size_t layer = 0; layer < layers; ++layer) {
-    const LayerWeights& weights = model_.weights.layers[layer];
-    if (layer + 1 < layers)
-      ReadAhead(model_.weights.layers[layer + 1], read_ahead_);
+    const LayerWeights& weights = weights_.layers[layer];
+    if (layer + 1 < layers) ReadAhead(weights_.layers[layer + 1], read_ahead_);
     TraceSpan span(options_.trace, "repack", static_cast<int>(layer));
     const PackedLayer packed =
         layer_.Pack(weights, *gemm_, space_.packed, release);

@@ -12,11 +12,15 @@
 
 namespace dapple {
 
-SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
+SessionImpl::SessionImpl(const LoadedModel& model,
+                         std::shared_ptr<const HugeWeights> huge,
+                         std::unique_ptr<Gemm> gemm,
                          std::unique_ptr<EvictionPlan> eviction,
                          const WorkspaceShape& shape,
                          const SessionOptions& options, PlannedSchedule planned)
     : model_(model),
+      huge_(std::move(huge)),
+      weights_(huge_ == nullptr ? model.weights : huge_->weights()),
       gemm_(std::move(gemm)),
       eviction_(std::move(eviction)),
       shape_(shape),
@@ -33,12 +37,13 @@ SessionImpl::SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
 }
 
 Result<std::unique_ptr<Session>> SessionImpl::Create(
-    const LoadedModel& model, std::unique_ptr<Gemm> gemm,
-    std::unique_ptr<EvictionPlan> eviction, const WorkspaceShape& shape,
-    const SessionOptions& options, PlannedSchedule planned) {
+    const LoadedModel& model, std::shared_ptr<const HugeWeights> huge,
+    std::unique_ptr<Gemm> gemm, std::unique_ptr<EvictionPlan> eviction,
+    const WorkspaceShape& shape, const SessionOptions& options,
+    PlannedSchedule planned) {
   std::unique_ptr<SessionImpl> session(
-      new SessionImpl(model, std::move(gemm), std::move(eviction), shape,
-                      options, std::move(planned)));
+      new SessionImpl(model, std::move(huge), std::move(gemm),
+                      std::move(eviction), shape, options, std::move(planned)));
   DAPPLE_RETURN_IF_ERROR(session->CheckIds(options.probe_ids));
   Workspace& space = session->space_;
   DAPPLE_ASSIGN_OR_RETURN(
@@ -104,13 +109,13 @@ Status SessionImpl::CheckIds(std::span<const TokenId> ids) const {
 }
 
 std::span<const std::byte> SessionImpl::EmbeddingRow(TokenId id) const {
-  const WeightMatrix& table = model_.weights.embedding;
+  const WeightMatrix& table = weights_.embedding;
   return {table.data + static_cast<size_t>(id) * table.row_bytes,
           table.row_bytes};
 }
 
 void SessionImpl::EmbedRow(TokenId id, float* out) const {
-  kernels::Dequantize(model_.weights.embedding.type, EmbeddingRow(id).data(),
+  kernels::Dequantize(weights_.embedding.type, EmbeddingRow(id).data(),
                       model_.config.width, out);
   const float scale = model_.config.embedding_scale;
   if (scale != 1.0f)
@@ -139,10 +144,9 @@ void ReadAhead(const LayerWeights& layer, uint64_t most) {
 void SessionImpl::ComputeLogits(bool release) {
   const TraceSpan span(options_.trace, "head", -1, 1);
   const LayerScratch& s = space_.layer;
-  kernels::RmsNorm(s.x.data(), model_.weights.output_norm,
-                   model_.config.norm_epsilon, 1, model_.config.width,
-                   s.a.data());
-  const WeightMatrix& head = model_.weights.head;
+  kernels::RmsNorm(s.x.data(), weights_.output_norm, model_.config.norm_epsilon,
+                   1, model_.config.width, s.a.data());
+  const WeightMatrix& head = weights_.head;
   // In slabs, so that the largest matrix of all is never resident whole.
   const size_t rows =
       release ? std::max<size_t>(1, kStreamedSlabBytes / head.row_bytes)
@@ -194,12 +198,12 @@ void SessionImpl::AppendLayers(TokenId id) {
   step.slot = appended_ % slots;
   step.generated = std::min(appended_ + 1, slots);
   const size_t layers = model_.config.layers;
-  if (streamed) ReleasePages(PagesOf(model_.weights.embedding));
+  if (streamed) ReleasePages(PagesOf(weights_.embedding));
   for (size_t layer = 0; layer < layers; ++layer) {
-    const LayerWeights& weights = model_.weights.layers[layer];
+    const LayerWeights& weights = weights_.layers[layer];
     if (streamed) ReadAhead(weights, UINT64_MAX);
     if (streamed && layer + 1 < layers)
-      ReadAhead(model_.weights.layers[layer + 1], read_ahead_);
+      ReadAhead(weights_.layers[layer + 1], read_ahead_);
     layer_.Decode(weights, step, layer, variants_[selected_], space_.layer);
     if (!streamed) continue;
     for (const WeightMatrix* w : weights.Matrices()) ReleasePages(PagesOf(*w));

@@ -12,6 +12,7 @@
 #include "gguf/gguf_file.h"
 #include "kv/kv_slots.h"
 #include "model/decoder_layer.h"
+#include "model/huge_weights.h"
 #include "model/model_config.h"
 #include "model/model_weights.h"
 #include "model/rope_table.h"
@@ -41,10 +42,12 @@ void ReadAhead(const LayerWeights& layer, uint64_t most);
 
 class SessionImpl : public Session {
  public:
+  // huge: a copy of the model's weights to use instead, or null.
   static Result<std::unique_ptr<Session>> Create(
-      const LoadedModel& model, std::unique_ptr<Gemm> gemm,
-      std::unique_ptr<EvictionPlan> eviction, const WorkspaceShape& shape,
-      const SessionOptions& options, PlannedSchedule planned);
+      const LoadedModel& model, std::shared_ptr<const HugeWeights> huge,
+      std::unique_ptr<Gemm> gemm, std::unique_ptr<EvictionPlan> eviction,
+      const WorkspaceShape& shape, const SessionOptions& options,
+      PlannedSchedule planned);
 
   Status Prefill(std::span<const TokenId> prompt,
                  const PrefillHooks& hooks) override;
@@ -55,7 +58,8 @@ class SessionImpl : public Session {
   KeptReport Kept() const override;
 
  private:
-  SessionImpl(const LoadedModel& model, std::unique_ptr<Gemm> gemm,
+  SessionImpl(const LoadedModel& model, std::shared_ptr<const HugeWeights> huge,
+              std::unique_ptr<Gemm> gemm,
               std::unique_ptr<EvictionPlan> eviction,
               const WorkspaceShape& shape, const SessionOptions& options,
               PlannedSchedule planned);
@@ -132,6 +136,8 @@ class SessionImpl : public Session {
   }
 
   const LoadedModel& model_;
+  std::shared_ptr<const HugeWeights> huge_;
+  const ModelWeights& weights_;
   std::unique_ptr<Gemm> gemm_;
   std::unique_ptr<EvictionPlan> eviction_;
   WorkspaceShape shape_;

@@ -91,4 +91,8 @@ void ReleasePages(std::span<const std::byte> part) {
   Advise(part, MADV_DONTNEED, /*inside=*/true);
 }
 
+void ReleaseTouchedPages(std::span<const std::byte> part) {
+  Advise(part, MADV_DONTNEED, /*inside=*/false);
+}
+
 }  // namespace dapple

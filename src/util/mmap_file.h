@@ -53,6 +53,8 @@ void ReadAheadPages(std::span<const std::byte> part);
 // Takes the pages wholly inside `part` out of this process's resident set.
 // They stay in the system's page cache as long as it has room.
 void ReleasePages(std::span<const std::byte> part);
+// The same with the pages that it shares with its neighbours.
+void ReleaseTouchedPages(std::span<const std::byte> part);
 
 }  // namespace dapple
 
