@@ -22,6 +22,8 @@ constexpr uint64_t kFaultBytes = uint64_t{64} << 10;
 constexpr uint64_t kTextBytesPerToken = 20;
 // Copying the weights costs what some ten tokens gain by it.
 constexpr size_t kLeastHugeTokens = 32;
+// Norms and biases that stay in the file: up to nine, of some pages each.
+constexpr uint64_t kVectorBytesPerLayer = uint64_t{64} << 10;
 // Fewer keys a head than this answer nothing.
 constexpr size_t kLeastKeep = 64;
 // Below it summaries fall off a cliff (DAPQ.md; arXiv 2603.01426).
@@ -184,7 +186,7 @@ void Planner::AddWeights(const PlannedSchedule& planned, size_t rows,
     part.name = "weights, in huge pages";
     part.prefill = part.decode =
         HugeWeights::Bytes(weights, model_.huge_page_bytes) +
-        (tied ? 0 : looked_up);
+        weights.layers.size() * kVectorBytesPerLayer + (tied ? 0 : looked_up);
   }
   switch (planned.weights) {
     case Residency::kAuto:

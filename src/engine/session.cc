@@ -124,7 +124,8 @@ void SessionImpl::EmbedRow(TokenId id, float* out) const {
 
 void SessionImpl::ExpectWeights(bool reading) const {
   const bool once = shape_.weights == Residency::kStreamed ||
-                    (shape_.weights == Residency::kReread && reading);
+                    (shape_.weights == Residency::kReread && reading) ||
+                    huge_ != nullptr;
   const PageUse use = once ? PageUse::kAnnounced : PageUse::kNormal;
   // The small ones between the matrices, too: a fault there would bring much of
   // both neighbours.

@@ -88,7 +88,8 @@ class SessionImpl : public Session {
   void EmbedRow(TokenId id, float* out) const;
   // Weights that do not stay are announced matrix by matrix (rows of the table
   // of embeddings one by one), so that none is read twice; those that stay
-  // after the prompt are from then on left to the system.
+  // after the prompt are from then on left to the system. Of weights copied to
+  // huge pages, the vectors between the matrices are all that is read.
   void ExpectWeights(bool reading) const;
   std::span<const std::byte> EmbeddingRow(TokenId id) const;
   // Rows of the residual stream to and from scratch.x.

@@ -58,6 +58,7 @@ std::shared_ptr<const HugeWeights> HugeWeights::Copy(
   std::vector<Slab> slabs;
   ForMatrices(copy->weights_, [&](WeightMatrix& w) {
     const std::span<const std::byte> bytes = PagesOf(w);
+    ExpectUse(bytes, PageUse::kNormal);
     w.data = to;
     for (size_t at = 0; at < bytes.size(); at += kSlabBytes)
       slabs.push_back(

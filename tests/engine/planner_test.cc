@@ -9,6 +9,7 @@
 #include "dapple/memory_plan.h"
 #include "temporary_folder.h"
 #include "tiny_model.h"
+#include "util/huge_pages.h"
 
 namespace dapple::test {
 namespace {
@@ -52,6 +53,59 @@ TEST_CASE("without a cap everything is kept in sixteen bits") {
   for (const PlannedSchedule& way : report.candidates)
     if (way.schedule != Schedule::kStreaming)
       CHECK(way.plan.TotalBytes() <= report.Chosen().plan.TotalBytes());
+}
+
+TEST_CASE("weights are copied into huge pages where room and tokens allow") {
+  const uint64_t page = HugePageBytes();
+  if (page == 0) {
+    MESSAGE("skipped: no huge pages here");
+    return;
+  }
+  const TinyModel model(TinyShape{}, 62);
+  SessionOptions options = Wanted(1000, "full", 0);
+  const auto chosen = [&] { return PlanFor(model, options).Chosen(); };
+  CHECK_FALSE(chosen().huge_pages);
+  options.max_new_tokens = 100;
+  const PlannedSchedule copied = chosen();
+  CHECK(copied.huge_pages);
+  CHECK(copied.weights == Residency::kResident);
+  const auto part = std::ranges::find(
+      copied.plan.parts, "weights, in huge pages", &MemoryPart::name);
+  REQUIRE(part != copied.plan.parts.end());
+  CHECK(part->bytes() >= page);
+  // Room for the plan, but not for the file's pages beside it.
+  options.memory.ram_bytes = copied.plan.TotalBytes();
+  CHECK(PlanFor(model, options).fits());
+  CHECK_FALSE(chosen().huge_pages);
+  options.memory.ram_bytes = 2 * copied.plan.TotalBytes();
+  CHECK(chosen().huge_pages);
+  options.memory.weights = Residency::kResident;
+  CHECK_FALSE(chosen().huge_pages);
+}
+
+TEST_CASE("sessions with and without a copy of the weights take turns") {
+  const TinyModel model(TinyShape{}, 63);
+  const auto engine = Engine::Open(Options(model));
+  REQUIRE(engine.ok());
+  std::vector<std::unique_ptr<Session>> sessions;
+  const std::vector<TokenId> ids = {1, 2, 3, 4, 5};
+  std::vector<float> first;
+  for (const bool copied : {true, false, true, true, false}) {
+    SessionOptions options = Wanted(100, "full", 0);
+    options.max_new_tokens = copied ? 64 : 8;
+    auto session = (*engine)->NewSession(options);
+    REQUIRE_MESSAGE(session.ok(), session.status().message());
+    CHECK((*session)->planned().huge_pages == (copied && HugePageBytes() != 0));
+    sessions.push_back(std::move(*session));
+  }
+  for (const auto& session : sessions) {
+    REQUIRE(session->Prefill(ids, {}).ok());
+    REQUIRE(session->Append(6).ok());
+    const std::vector<float> logits(session->logits().begin(),
+                                    session->logits().end());
+    if (first.empty()) first = logits;
+    CHECK(logits == first);
+  }
 }
 
 TEST_CASE("the plan counts what a sampler of a large vocabulary holds") {

@@ -10,6 +10,7 @@
 #include "dapple/engine.h"
 #include "temporary_folder.h"
 #include "tiny_model.h"
+#include "util/huge_pages.h"
 
 namespace dapple::test {
 namespace {
@@ -30,6 +31,7 @@ struct Setting {
   size_t keep = 40;
   int threads = 2;
   size_t tile_rows = 0;
+  size_t room = 6;  // for new tokens
 };
 
 Outcome Run(const TinyModel& model, const std::vector<TokenId>& ids,
@@ -43,7 +45,7 @@ Outcome Run(const TinyModel& model, const std::vector<TokenId>& ids,
   constexpr size_t kGenerated = 6;
   SessionOptions options;
   options.prompt_tokens = ids.size() - kGenerated;
-  options.max_new_tokens = kGenerated;
+  options.max_new_tokens = setting.room;
   options.memory = setting.memory;
   options.probe_tokens = 8;
   EvictionOptions eviction;
@@ -58,6 +60,10 @@ Outcome Run(const TinyModel& model, const std::vector<TokenId>& ids,
     CHECK((*session)->planned().schedule == setting.memory.schedule);
   if (setting.memory.weights != Residency::kAuto)
     CHECK((*session)->planned().weights == setting.memory.weights);
+  // Many new tokens are worth a copy of the weights, where it may be had.
+  CHECK((*session)->planned().huge_pages ==
+        (setting.room >= 32 && setting.memory.weights == Residency::kAuto &&
+         HugePageBytes() != 0));
   Outcome outcome;
   const auto note = [&] {
     outcome.logits.emplace_back((*session)->logits().begin(),
@@ -121,6 +127,9 @@ TEST_CASE("where weights and residual live changes no bit of the answer") {
       if (AllocationCounter::Works()) CHECK(other.allocations == 0);
     }
   }
+  Setting copied{With(Schedule::kExact)};
+  copied.room = 32;
+  CHECK(Run(model, ids, copied).logits == plain.logits);
 }
 
 TEST_CASE("streaming a prompt in one chunk is the exact schedule") {
