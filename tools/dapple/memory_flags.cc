@@ -46,8 +46,10 @@ void MemoryFlags::AddTo(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--weights", weights,
-                  "the weights' pages: auto, resident, reread (dropped while "
-                  "the prompt is read) or streamed (read for every token)")
+                  "the weights: auto (copied into huge pages where memory "
+                  "has room for the file's, too), resident, reread (dropped "
+                  "while the prompt is read) or streamed (read for every "
+                  "token)")
       ->check(Accepts(ParseResidency))
       ->capture_default_str();
   command
