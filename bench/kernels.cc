@@ -19,6 +19,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/gemv.h"
+#include "kernels/kv_rows.h"
 #include "kernels/probe_score.h"
 #include "kernels/targets.h"
 #include "util/parallel.h"
@@ -161,17 +162,33 @@ void GemvBench(benchmark::State& state, TensorType type, bool cold) {
 }
 
 // `heads` KV heads of `count` keys and as many values.
-struct Cache {
-  std::vector<F16> keys;
-  std::vector<F16> values;
-  Cache(size_t heads, size_t count, size_t dim) {
-    const auto floats = Floats(count * dim);
-    for (size_t h = 0; h < heads; ++h)
-      for (float v : floats) {
-        keys.push_back(ToF16(v));
-        values.push_back(ToF16(-v));
-      }
+class Cache {
+ public:
+  Cache(KvType type, size_t heads, size_t count, size_t dim)
+      : type_(type),
+        dim_(dim),
+        head_bytes_(count * KvRowBytes(type, dim)),
+        keys_(heads * head_bytes_),
+        values_(heads * head_bytes_) {
+    auto floats = Floats(count * dim);
+    for (std::vector<std::byte>* rows : {&keys_, &values_}) {
+      for (size_t h = 0; h < heads; ++h)
+        StoreKvRows(type, floats.data(), dim, count, dim,
+                    rows->data() + h * head_bytes_);
+      for (float& v : floats) v = -v;
+    }
   }
+  KvView Head(size_t head) const {
+    return {type_, keys_.data() + head * head_bytes_,
+            values_.data() + head * head_bytes_, dim_};
+  }
+
+ private:
+  KvType type_;
+  size_t dim_;
+  size_t head_bytes_;
+  std::vector<std::byte> keys_;
+  std::vector<std::byte> values_;
 };
 
 void Prefill(benchmark::State& state) {
@@ -181,8 +198,8 @@ void Prefill(benchmark::State& state) {
   const Parallel parallel(static_cast<int>(state.range(3)));
   const size_t threads = static_cast<size_t>(state.range(3));
   const size_t rows = PrefillAttentionRows(group);
-  const Cache cache(1, count, dim);
-  const KvHeadView<F16> kv{cache.keys.data(), cache.values.data(), dim};
+  const Cache cache(KvType::kF16, 1, count, dim);
+  const KvView kv = cache.Head(0);
   const size_t width = group * dim;
   const auto q = Floats(rows * width);
   std::vector<float> out(threads * rows * width);
@@ -212,7 +229,7 @@ void ProbeScore(benchmark::State& state) {
   const size_t scored = static_cast<size_t>(state.range(3));
   const Parallel parallel(static_cast<int>(state.range(4)));
   const size_t threads = static_cast<size_t>(state.range(4));
-  const Cache cache(1, scored + rows, dim);
+  const Cache cache(KvType::kF16, 1, scored + rows, dim);
   const size_t width = group * dim;
   const auto q = Floats(rows * width);
   std::vector<float> scores(threads * scored);
@@ -222,8 +239,8 @@ void ProbeScore(benchmark::State& state) {
   for (auto _ : state)
     parallel.For(threads, [&](size_t item, int thread) {
       AddProbeScores(
-          cache.keys.data(), dim, q.data(), width, rows, group, scored, scored,
-          {scale}, 1.0f,
+          KvType::kF16, cache.Head(0).keys, dim, q.data(), width, rows, group,
+          scored, scored, {scale}, 1.0f,
           scratch.data() + static_cast<size_t>(thread) * scratch_size,
           scores.data() + item * scored);
     });
@@ -233,14 +250,14 @@ void ProbeScore(benchmark::State& state) {
               Counter::kIsIterationInvariantRate);
 }
 
-void Decode(benchmark::State& state) {
+void Decode(benchmark::State& state, KvType type) {
   const size_t dim = static_cast<size_t>(state.range(0));
   const size_t group = static_cast<size_t>(state.range(1));
   const size_t count = static_cast<size_t>(state.range(2));
   const Parallel parallel(static_cast<int>(state.range(3)));
   const size_t threads = static_cast<size_t>(state.range(3));
   const size_t heads = 32;  // 128 MiB at dim 64: beyond the caches
-  const Cache cache(heads, count, dim);
+  const Cache cache(type, heads, count, dim);
   const auto q = Floats(group * dim);
   std::vector<float> out(heads * group * dim);
   const size_t scratch_size = DecodeAttentionScratch(group, dim);
@@ -252,10 +269,8 @@ void Decode(benchmark::State& state) {
   for (auto _ : state) {
     parallel.For(heads * parts, [&](size_t item, int thread) {
       const size_t h = item / parts;
-      const KvHeadView<F16> kv{cache.keys.data() + h * count * dim,
-                               cache.values.data() + h * count * dim, dim};
       DecodeAttentionPart(
-          kv, q.data(), group, count, params, item % parts,
+          cache.Head(h), q.data(), group, count, params, item % parts,
           scratch.data() + static_cast<size_t>(thread) * scratch_size,
           outcomes.data() + item * part_size);
     });
@@ -264,7 +279,7 @@ void Decode(benchmark::State& state) {
                        dim, out.data() + h * group * dim);
   }
   state.counters["GB/s"] =
-      Counter(4e-9 * static_cast<double>(heads * count * dim),
+      Counter(2e-9 * static_cast<double>(heads * count * KvRowBytes(type, dim)),
               Counter::kIsIterationInvariantRate);
 }
 
@@ -293,7 +308,12 @@ void Register() {
   }
   auto* prefill =
       wall(benchmark::RegisterBenchmark("prefill_attention", Prefill));
-  auto* decode = wall(benchmark::RegisterBenchmark("decode_attention", Decode));
+  const auto decode_of = [&](const char* name, KvType type) {
+    return wall(benchmark::RegisterBenchmark(
+        name, [type](benchmark::State& state) { Decode(state, type); }));
+  };
+  auto* decode = decode_of("decode_attention", KvType::kF16);
+  auto* decode_q8 = decode_of("decode_attention_q8", KvType::kQ8);
   auto* probe = wall(benchmark::RegisterBenchmark("probe_score", ProbeScore));
   for (int threads : {1, 2}) {
     for (int group : {1, 4, 7})
@@ -301,7 +321,9 @@ void Register() {
     for (int group : {1, 2, 4, 7})
       for (int dim : {64, 128}) prefill->Args({dim, group, 4096, threads});
     for (int group : {1, 4, 7, 8})
-      for (int dim : {64, 128}) decode->Args({dim, group, 16384, threads});
+      for (int dim : {64, 128})
+        for (auto* b : {decode, decode_q8})
+          b->Args({dim, group, 16384, threads});
   }
 }
 

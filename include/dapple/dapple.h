@@ -137,7 +137,8 @@ typedef struct dapple_session_options {
   const char* keep;         /* "256", "3%" or "auto" (default: all that fit) */
   const char* schedule;     /* "auto", "exact", "exact-q8", "exact-spill",
                                "streaming" */
-  const char* weights;      /* "auto", "resident", "reread", "streamed" */
+  const char* weights;      /* "auto" (may copy them into huge pages),
+                               "resident", "reread", "streamed" */
   const char* kv;           /* "auto", "f16", "q8", "q4" */
   const char* spill_folder; /* NULL: nothing is spilled */
   size_t chunk_tokens;      /* of the streaming schedule; 0: 1024 */
