@@ -166,8 +166,10 @@ class EngineImpl : public Engine {
     // when the first Gemm has brought its library in and before any weight is
     // read, and only the heap anew.
     if (program_bytes_ == 0) program_bytes_ = ResidentFileBytes();
+    // So has a copy of the weights, unless a session that lives keeps it.
     const uint64_t copied =
-        std::min(ResidentHeapBytes(), huge_ == nullptr ? 0 : huge_->bytes());
+        std::min(ResidentHeapBytes(),
+                 huge_.use_count() == 1 ? huge_->bytes() : uint64_t{0});
     return Planner(
         {.config = model_.config,
          .weights = model_.weights,

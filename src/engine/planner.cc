@@ -20,7 +20,8 @@ constexpr uint64_t kPageTableShare = 512;
 constexpr uint64_t kFaultBytes = uint64_t{64} << 10;
 // A prompt's text, its ids in the caller and here: measured 12–20 bytes.
 constexpr uint64_t kTextBytesPerToken = 20;
-// Copying the weights costs what some ten tokens gain by it.
+// Copying the weights pays for answers, not for a token or two: a guess, on the
+// large side.
 constexpr size_t kLeastHugeTokens = 32;
 // Norms and biases that stay in the file: up to nine, of some pages each.
 constexpr uint64_t kVectorBytesPerLayer = uint64_t{64} << 10;

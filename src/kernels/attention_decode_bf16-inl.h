@@ -50,6 +50,29 @@ HWY_INLINE void PrefetchRow(const T* ahead, size_t row, size_t step) {
     hwy::Prefetch(ahead + row * step + c);
 }
 
+// fn.operator()<queries>(), queries in [1, 8].
+template <class Fn>
+HWY_INLINE void WithQueries(size_t queries, Fn&& fn) {
+  switch (queries) {
+    case 1:
+      return fn.template operator()<1>();
+    case 2:
+      return fn.template operator()<2>();
+    case 3:
+      return fn.template operator()<3>();
+    case 4:
+      return fn.template operator()<4>();
+    case 5:
+      return fn.template operator()<5>();
+    case 6:
+      return fn.template operator()<6>();
+    case 7:
+      return fn.template operator()<7>();
+    default:
+      return fn.template operator()<8>();
+  }
+}
+
 #if DAPPLE_DECODE_BF16
 
 // Tags of the lanes that hold one query each.
@@ -245,27 +268,9 @@ HWY_INLINE void AddPairsOfChunk(size_t queries, const T* rows, size_t dim,
                                 size_t keys, const BF16Pair* p, const T* ahead,
                                 const float* correction, size_t stride,
                                 float* o) {
-  const auto add = [&]<size_t kG>() HWY_ATTR {
+  WithQueries(queries, [&]<size_t kG>() HWY_ATTR {
     AddPairRows<kG>(rows, dim, keys, p, ahead, correction, stride, o);
-  };
-  switch (queries) {
-    case 1:
-      return add.template operator()<1>();
-    case 2:
-      return add.template operator()<2>();
-    case 3:
-      return add.template operator()<3>();
-    case 4:
-      return add.template operator()<4>();
-    case 5:
-      return add.template operator()<5>();
-    case 6:
-      return add.template operator()<6>();
-    case 7:
-      return add.template operator()<7>();
-    default:
-      return add.template operator()<8>();
-  }
+  });
 }
 
 // q: [queries, dim] to pairs [dim / 2, kLaneQueries], times factor; the lanes

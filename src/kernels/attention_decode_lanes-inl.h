@@ -38,8 +38,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 #if DAPPLE_DECODE_LANES
 
 // Whether it is the faster one: rows of float and F16 in other groups are left
-// to DecodePartFloat (Zen 3, head_dim 64, ns a key: group 2 9.5, 15.8 here;
-// group 3 15.1, 13.1; group 7 27.8, 24.4). Rows of half bytes are not known.
+// to DecodePartFloat, as fast for them (Zen 3). Rows of half bytes are not
+// known here.
 template <class T>
 constexpr bool DecodesInLanes(size_t group) {
   if (std::is_same_v<T, Q4KvByte>) return false;
@@ -248,29 +248,6 @@ HWY_INLINE void LaneStep(const LaneState& state, const T* k, const T* v,
   if constexpr (std::is_same_v<T, Q8KvByte>)
     PairWeights(scores, v, keys, KvRowStep<T>(dim), weight_scales);
   AddLanes<kG>(scores, v, ahead, keys, dim, correction, weight_scales, state.o);
-}
-
-// fn.operator()<queries>(), queries in [1, 8].
-template <class Fn>
-HWY_INLINE void WithQueries(size_t queries, Fn&& fn) {
-  switch (queries) {
-    case 1:
-      return fn.template operator()<1>();
-    case 2:
-      return fn.template operator()<2>();
-    case 3:
-      return fn.template operator()<3>();
-    case 4:
-      return fn.template operator()<4>();
-    case 5:
-      return fn.template operator()<5>();
-    case 6:
-      return fn.template operator()<6>();
-    case 7:
-      return fn.template operator()<7>();
-    default:
-      return fn.template operator()<8>();
-  }
 }
 
 // One part of decode attention: keys [0, count), all seen by every query.

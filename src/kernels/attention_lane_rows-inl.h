@@ -134,10 +134,10 @@ struct LaneRows<Q8KvByte> {
         DShorts(),
         hn::InterleaveLower(Bytes(), LoadEight(row, i), LoadEight(next, i)));
   }
-  // Over a block less than kDecodeKeys * 127 * 32767 < 2^30.
   static HWY_INLINE VShorts LoadWeight(const int32_t* pair) {
     return hn::BitCast(DShorts(), hn::Set(DLanesInt(), *pair));
   }
+  // Over a block less than kDecodeKeys * 127 * 32767 < 2^30.
   static HWY_INLINE VLanesInt AddWeighted(VShorts weight, VShorts values,
                                           VLanesInt acc) {
     AddProduct(weight, values, acc);

@@ -2,8 +2,7 @@
 // of bytes: eight blocks of 32 make a step, in which their sums are brought
 // together, one a lane, so that widening, converting and scaling are done once
 // for all of them. gemv-inl.h's general way does it for each block, which is
-// enough for q8_0's twice as many bytes: there this gains a twentieth from
-// caches and loses an eighth from memory.
+// faster for q8_0 where it comes from memory: twice as many bytes.
 //
 // Activations are laid out anew for it, once a call. Offsets (q4_0's 8) and
 // minima meet the activations' sums.

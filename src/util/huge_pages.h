@@ -2,9 +2,7 @@
 //
 // A processor remembers the places of a few thousand pages. Of pages of 4 KiB
 // a token's weights are a hundred thousand, each looked up in memory anew (in
-// a virtual machine in two tables), and its own prefetching ends at each. Two
-// cores of Zen 3 read q4_0 weights from memory at 23 GB/s from pages of 4 KiB
-// and at 28 from those of 2 MiB.
+// a virtual machine in two tables), and its own prefetching ends at each.
 //
 // Owns its mapping. Pages count as resident once touched, whole.
 #ifndef DAPPLE_UTIL_HUGE_PAGES_H_
