@@ -1,7 +1,7 @@
 // Register blocks of kPeakRows × kPeakColumns sums: enough chains to hide the
 // latency of two multipliers, few enough for the registers. Operands are loaded
-// anew each step, from different places: the compiler can hoist nothing, and
-// two loads a cycle keep up.
+// anew each step, from no place twice in a round: the compiler can neither
+// hoist a product nor use one twice, and two loads a cycle keep up.
 
 // Per-target include guard.
 #if defined(DAPPLE_KERNELS_PEAK_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -29,7 +29,7 @@ constexpr size_t kPeakColumns = 5;
 #else
 constexpr size_t kPeakColumns = 6;
 #endif
-constexpr size_t kPeakSteps = 8;  // operands: a few kB, which stay in L1
+constexpr size_t kPeakSteps = 8;  // operands: a few KiB, which stay in L1
 
 #undef DAPPLE_PEAK_PAIRS
 #undef DAPPLE_PEAK_BF16
@@ -61,13 +61,17 @@ HWY_INLINE double Blocks(DSum ds, DA da, DB db, const hn::TFromD<DA>* as,
     asm volatile("" : : "r"(as), "r"(bs) : "memory");
     HWY_UNROLL(8)
     for (size_t place = 0; place < kPeakSteps; ++place) {
-      const auto* a = as + place * na;
-      const auto* b = bs + place * nb;
+      const auto* a = as + place * kPeakRows * na;
+      const auto* b = bs + place * kPeakColumns * nb;
       const auto a0 = hn::Load(da, a);
       const auto a1 = hn::Load(da, a + na);
       HWY_UNROLL(6)
       for (size_t c = 0; c < kPeakColumns; ++c) {
-        const auto column = hn::Load(db, b + c * nb);
+        auto column = hn::Load(db, b + c * nb);
+#if HWY_ARCH_X86
+        // One load for both products: as operands in memory they would be two.
+        asm("" : "+x"(column.raw));
+#endif
         sums[0][c] = step(sums[0][c], a0, column);
         sums[1][c] = step(sums[1][c], a1, column);
 #if HWY_ARCH_X86
@@ -91,7 +95,7 @@ HWY_INLINE void Keep(double value) {
 }
 
 constexpr size_t kOperandBytes =
-    (kPeakSteps + kPeakColumns) * HWY_MAX_BYTES;  // the larger of the two
+    kPeakSteps * kPeakColumns * HWY_MAX_BYTES;  // the larger of the two
 
 HWY_INLINE size_t PeakInt8(size_t rounds) {
   const hn::ScalableTag<int32_t> d;
