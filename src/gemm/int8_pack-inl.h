@@ -28,10 +28,14 @@ namespace dapple {
 namespace HWY_NAMESPACE {
 namespace pack {
 
+namespace kn = kernels::HWY_NAMESPACE;
+
 // With what int8_pack_rows-inl.h has here.
+using int8_gemm::Kernel;
 using int8_gemm::kPanelWidth;
 using int8_gemm::PanelGroup;
 using int8_gemm::Quants;
+using kernels::BlockActivation;
 
 // Columns packed together: as many rows of the file are read side by side.
 inline constexpr size_t kColumns = 8;

@@ -66,5 +66,36 @@ TEST_CASE("rows of zeros and of the smallest and largest numbers") {
   }
 }
 
+// Zeros behind a row's end add nothing, so that rows of any number of groups
+// are rounded as those of many.
+void CheckTails(TensorType type) {
+  constexpr size_t kLong = 24;
+  Weights w = RandomWeights(type, kN, kLong * 32, 7);
+  for (size_t groups = 1; groups < kLong; ++groups) {
+    CAPTURE(groups);
+    std::vector<float> x = RandomFloats(kRows * kLong * 32, 8);
+    for (size_t i = 0; i < x.size(); ++i)
+      if (i % w.k >= groups * 32) x[i] = 0.0f;
+    std::vector<float> expected(kRows * kN), y(kRows * kN, NAN);
+    auto all = MakeBench(GemmBackend::kInt8, 1, kRows, w);
+    REQUIRE(all);
+    all->Multiply(x.data(), w.k, kRows, expected.data(), kN);
+    Weights shorter = w;
+    shorter.k = groups * 32;
+    auto bench = MakeBench(GemmBackend::kInt8, 1, kRows, shorter);
+    REQUIRE(bench);
+    bench->Multiply(x.data(), w.k, kRows, y.data(), kN);
+    CHECK(y == expected);
+  }
+}
+
+TEST_CASE("rows of any number of groups are rounded alike") {
+  for (const TensorType type :
+       {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ8_0}) {
+    CAPTURE(static_cast<int>(type));
+    OnEveryInt8Kernel([type] { CheckTails(type); });
+  }
+}
+
 }  // namespace
 }  // namespace dapple::gemm_test
