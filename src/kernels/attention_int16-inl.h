@@ -105,24 +105,25 @@ HWY_INLINE void MultiplyTile16(const Int16Pair* HWY_RESTRICT a, size_t stride,
   sums[0][0] = s0, sums[1][0] = s1, sums[2][0] = s2, sums[3][0] = s3;
 }
 
-// scores[j][:] = k[j] · q for j < keys, rounded up to kTile; with `offsets`,
-// the exponents of the rows of values are added.
+// scores[j][:] = k[j] · q + offsets[j] for j < keys, rounded up to kTile.
 template <size_t kV>
-HWY_INLINE void ScoreKeys16(const Staged<Int16Pair>& block, bool offsets,
-                            size_t keys, size_t pairs, const Int16Pair* q,
-                            const float* q_scale, float* scores) {
+HWY_INLINE void ScoreKeys16(const Staged<Int16Pair>& block,
+                            const float* HWY_RESTRICT offsets, size_t keys,
+                            size_t pairs, const Int16Pair* q,
+                            const float* q_scale, float* HWY_RESTRICT scores) {
   const DQ d;
   const size_t n = hn::Lanes(d);
   VQ scale[kV];
   HWY_UNROLL(2)
   for (size_t v = 0; v < kV; ++v) scale[v] = hn::Load(d, q_scale + v * n);
+  const float* HWY_RESTRICT key_scales = block.key_scale;
   for (size_t j = 0; j < keys; j += kTile) {
     VI32 sums[kTile][kV];
     MultiplyTile16<true>(block.k + j * pairs, pairs, q, pairs, sums);
     HWY_UNROLL(4)
     for (size_t i = 0; i < kTile; ++i) {
-      const VQ key_scale = hn::Set(d, block.key_scale[j + i]);
-      const VQ offset = hn::Set(d, offsets ? block.exponent[j + i] : 0.0f);
+      const VQ key_scale = hn::Set(d, key_scales[j + i]);
+      const VQ offset = hn::Set(d, offsets[j + i]);
       HWY_UNROLL(2)
       for (size_t v = 0; v < kV; ++v)
         hn::Store(hn::MulAdd(hn::ConvertTo(d, sums[i][v]),
@@ -238,7 +239,9 @@ HWY_NOINLINE void AttendBlock(const Strip& strip,
   const DQ d;
   const size_t n = hn::Lanes(d);
   const bool capped = params.softcap != 0.0f;
-  ScoreKeys16<kV>(block, !capped, keys, PairsOfRow(dim),
+  // The exponents of the rows of values, after a cap.
+  static constexpr float kNone[KeysPerBlock(0)] = {};
+  ScoreKeys16<kV>(block, capped ? kNone : block.exponent, keys, PairsOfRow(dim),
                   reinterpret_cast<const Int16Pair*>(strip.q), strip.q_scale,
                   scores);
   if (capped) {

@@ -27,13 +27,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Adding it to |x| < 2^22 leaves round(x) in the low mantissa bits.
 inline constexpr float kRoundMagic = 0x1.8p23f;
 
-// p * 2^(n + kPower), n being the integer that `shifted` = n + kRoundMagic
-// holds; n + kPower must be in [-126, 127].
-template <int kPower = 0, class D, class V = hn::Vec<D>>
+// p * 2^n, n being the integer that `shifted` = n + kRoundMagic holds, in
+// [-126, 127].
+template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ScaleByPower(D d, V p, V shifted) {
   const hn::Rebind<int32_t, D> di;
-  const auto biased =
-      hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127 + kPower));
+  const auto biased = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(biased)));
 }
 
@@ -63,14 +62,17 @@ HWY_INLINE V Exp2Coarse(D d, V x) {
   // A result's power -127 has the bits of 0. Max returns its second operand
   // where one is NaN (x86), or NaN.
   x = hn::Max(hn::Set(d, -127.0f - kPower), x);
-  const V magic = hn::Set(d, kRoundMagic);
+  // With the exponent's bias, which need not be added to the bits then.
+  const V magic = hn::Set(d, kRoundMagic + 127 + kPower);
   const V shifted = hn::Add(x, magic);
   const V r = hn::Sub(x, hn::Sub(shifted, magic));
   V p = hn::MulAdd(r, hn::Set(d, 0x1.3c6e5cp-7f), hn::Set(d, 0x1.c96d5ep-5f));
   p = hn::MulAdd(r, p, hn::Set(d, 0x1.ebfb3ep-3f));
   p = hn::MulAdd(r, p, hn::Set(d, 0x1.62e2d2p-1f));
   p = hn::MulAdd(r, p, hn::Set(d, 1.0f));
-  return ScaleByPower<kPower>(d, p, shifted);
+  const hn::Rebind<int32_t, D> di;
+  return hn::Mul(p,
+                 hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
 
 // e^x, e^88 for x > 88; below -87.33 the result is 0.
