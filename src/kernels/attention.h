@@ -35,10 +35,11 @@ struct KvHeadView {
 };
 
 // Query rows that one PrefillAttention call is best given: their queries fill
-// whole register strips of every target, and the keys of a block, converted
-// once a call, serve enough of them. Any number of rows is correct.
+// whole vectors of every target, the keys of a block, converted once a call,
+// serve enough of them, and tiles of 256 rows are cut evenly for most groups.
+// Any number of rows is correct.
 constexpr size_t PrefillAttentionRows(size_t group) {
-  return group >= 2 ? (group <= 12 ? 384 / group : 32) : 192;
+  return group >= 2 ? (group <= 12 ? (384 / group + 15) / 16 * 16 : 32) : 192;
 }
 
 // Floats of scratch that one call needs (per thread).

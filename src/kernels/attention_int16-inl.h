@@ -105,17 +105,22 @@ HWY_INLINE void MultiplyTile16(const Int16Pair* HWY_RESTRICT a, size_t stride,
   sums[0][0] = s0, sums[1][0] = s1, sums[2][0] = s2, sums[3][0] = s3;
 }
 
-// scores[j][:] = k[j] · q + offsets[j] for j < keys, rounded up to kTile.
+// scores[j][:] = k[j] · q + offsets[j] for j < keys, rounded up to kTile. most:
+// the largest of each lane.
 template <size_t kV>
 HWY_INLINE void ScoreKeys16(const Staged<Int16Pair>& block,
                             const float* HWY_RESTRICT offsets, size_t keys,
                             size_t pairs, const Int16Pair* q,
-                            const float* q_scale, float* HWY_RESTRICT scores) {
+                            const float* q_scale, float* HWY_RESTRICT scores,
+                            VQ (&most)[kV]) {
   const DQ d;
   const size_t n = hn::Lanes(d);
   VQ scale[kV];
   HWY_UNROLL(2)
-  for (size_t v = 0; v < kV; ++v) scale[v] = hn::Load(d, q_scale + v * n);
+  for (size_t v = 0; v < kV; ++v) {
+    scale[v] = hn::Load(d, q_scale + v * n);
+    most[v] = hn::Set(d, kNoMax);
+  }
   const float* HWY_RESTRICT key_scales = block.key_scale;
   for (size_t j = 0; j < keys; j += kTile) {
     VI32 sums[kTile][kV];
@@ -125,11 +130,28 @@ HWY_INLINE void ScoreKeys16(const Staged<Int16Pair>& block,
       const VQ key_scale = hn::Set(d, key_scales[j + i]);
       const VQ offset = hn::Set(d, offsets[j + i]);
       HWY_UNROLL(2)
-      for (size_t v = 0; v < kV; ++v)
-        hn::Store(hn::MulAdd(hn::ConvertTo(d, sums[i][v]),
-                             hn::Mul(key_scale, scale[v]), offset),
-                  d, scores + ((j + i) * kV + v) * n);
+      for (size_t v = 0; v < kV; ++v) {
+        const VQ score = hn::MulAdd(hn::ConvertTo(d, sums[i][v]),
+                                    hn::Mul(key_scale, scale[v]), offset);
+        most[v] = hn::Max(most[v], score);
+        hn::Store(score, d, scores + ((j + i) * kV + v) * n);
+      }
     }
+  }
+}
+
+// The largest of each lane's scores [keys, kV * Lanes].
+template <size_t kV>
+HWY_INLINE void LargestScores(const float* scores, size_t keys,
+                              VQ (&most)[kV]) {
+  const DQ d;
+  const size_t n = hn::Lanes(d);
+  HWY_UNROLL(2)
+  for (size_t v = 0; v < kV; ++v) most[v] = hn::Set(d, kNoMax);
+  for (size_t j = 0; j < keys; ++j) {
+    HWY_UNROLL(2)
+    for (size_t v = 0; v < kV; ++v)
+      most[v] = hn::Max(most[v], hn::Load(d, scores + (j * kV + v) * n));
   }
 }
 
@@ -142,26 +164,18 @@ struct BlockWeights {
 
 // One step of the online softmax: scores [keys, kV * Lanes] become pairs of
 // probabilities [ceil(keys / 2), kV * Lanes] in the same memory, in units of
-// 2^-kPBits of each lane's largest.
+// 2^-kPBits of each lane's largest, `most`.
 template <size_t kV>
 HWY_INLINE const Int16Pair* UpdateSoftmax16(const Strip& strip,
                                             const float* unscale, size_t keys,
-                                            float* scores,
+                                            const VQ (&most)[kV], float* scores,
                                             BlockWeights<kV>* weights) {
   const DQ d;
   const DI32 di;
   const size_t n = hn::Lanes(d);
-  VQ most[kV], sum[kV];
+  VQ sum[kV];
   HWY_UNROLL(2)
-  for (size_t v = 0; v < kV; ++v) {
-    most[v] = hn::Set(d, kNoMax);
-    sum[v] = hn::Zero(d);
-  }
-  for (size_t j = 0; j < keys; ++j) {
-    HWY_UNROLL(2)
-    for (size_t v = 0; v < kV; ++v)
-      most[v] = hn::Max(most[v], hn::Load(d, scores + (j * kV + v) * n));
-  }
+  for (size_t v = 0; v < kV; ++v) sum[v] = hn::Zero(d);
   const auto probability = [&](size_t j, size_t v) HWY_ATTR {
     const VQ s = hn::Load(d, scores + (j * kV + v) * n);
     const VQ p = Exp2Coarse<kPBits>(d, hn::Sub(s, most[v]));
@@ -241,9 +255,10 @@ HWY_NOINLINE void AttendBlock(const Strip& strip,
   const bool capped = params.softcap != 0.0f;
   // The exponents of the rows of values, after a cap.
   static constexpr float kNone[KeysPerBlock(0)] = {};
+  VQ most[kV];
   ScoreKeys16<kV>(block, capped ? kNone : block.exponent, keys, PairsOfRow(dim),
                   reinterpret_cast<const Int16Pair*>(strip.q), strip.q_scale,
-                  scores);
+                  scores, most);
   if (capped) {
     CapLogits(params.softcap, keys * kV * n, scores);
     for (size_t j = 0; j < keys; ++j)
@@ -252,12 +267,17 @@ HWY_NOINLINE void AttendBlock(const Strip& strip,
         hn::Store(hn::Add(hn::Load(d, s), hn::Set(d, block.exponent[j])), d, s);
       }
   }
-  if (first_key + keys > strip.all_visible || first_key < strip.all_seen)
+  const bool some_hidden =
+      first_key + keys > strip.all_visible || first_key < strip.all_seen;
+  if (some_hidden)
     HideUnseen<kV>(strip.last_key, WindowLanes(params), first_key, keys,
                    scores);
+  // Not as they were, or with some that are no keys'.
+  if (capped || some_hidden || keys % kTile != 0)
+    LargestScores<kV>(scores, keys, most);
   BlockWeights<kV> weights;
   const Int16Pair* p =
-      UpdateSoftmax16<kV>(strip, block.unscale, keys, scores, &weights);
+      UpdateSoftmax16<kV>(strip, block.unscale, keys, most, scores, &weights);
   AddValues16<kV>(block.values, (keys + 1) / 2, dim, p, weights, strip.o);
 }
 
