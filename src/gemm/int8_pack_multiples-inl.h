@@ -23,6 +23,7 @@
 #include "gemm/int8_maddubs-inl.h"
 #include "hwy/highway.h"
 #include "kernels/exp-inl.h"
+#include "kernels/fold_lanes-inl.h"
 #include "util/checked.h"
 
 #if DAPPLE_MADDUBS
@@ -43,29 +44,6 @@ using VBI = hn::Vec<DBI>;
 inline constexpr size_t kBatch = hn::MaxLanes(DB());  // 8, or 4 of SSE
 inline constexpr size_t kGroupBytes = int8_gemm::RowGroupBytes(1, true);
 
-// Lane i of the result: `op` over the lanes of v[i].
-template <class Op>
-HWY_INLINE VBI FoldLanes(const VBI (&v)[kBatch], const Op& op) {
-  const DBI d;
-  const hn::Repartition<int64_t, DBI> d64;
-  const auto four = [&](const VBI* of) HWY_ATTR {
-    const VBI ab = op(hn::InterleaveLower(d, of[0], of[1]),
-                      hn::InterleaveUpper(d, of[0], of[1]));
-    const VBI cd = op(hn::InterleaveLower(d, of[2], of[3]),
-                      hn::InterleaveUpper(d, of[2], of[3]));
-    const auto ab64 = hn::BitCast(d64, ab), cd64 = hn::BitCast(d64, cd);
-    return op(hn::BitCast(d, hn::InterleaveLower(d64, ab64, cd64)),
-              hn::BitCast(d, hn::InterleaveUpper(d64, ab64, cd64)));
-  };
-  if constexpr (kBatch == 4) {
-    return four(v);
-  } else {
-    const VBI low = four(v), high = four(v + 4);
-    return op(hn::ConcatLowerLower(d, high, low),
-              hn::ConcatUpperUpper(d, high, low));
-  }
-}
-
 // Bits order magnitudes: NaN counts as larger than infinity, so neither goes
 // unnoticed.
 HWY_INLINE VBI BitsOfMagnitude(const float* x) {
@@ -84,7 +62,8 @@ HWY_INLINE VBI LargestBits(const float* x) {
     for (size_t i = 0; i < kGroup; i += kBatch)
       most[g] = hn::Max(most[g], BitsOfMagnitude(x + g * kGroup + i));
   }
-  return FoldLanes(most, [](VBI a, VBI b) HWY_ATTR { return hn::Max(a, b); });
+  return kernels::HWY_NAMESPACE::FoldLanes(
+      di, most, [](VBI a, VBI b) HWY_ATTR { return hn::Max(a, b); });
 }
 
 // x [kGroup] times factor, below 128 in magnitude, rounded to quants. Returns
@@ -151,9 +130,11 @@ HWY_INLINE void PackBatch(const float* x, float multiples, size_t count,
     sums[g] = RoundGroup(
         x + g * kGroup, hn::Set(d, factors[g]),
         g < count ? out + g * kGroupBytes + sizeof(RowGroupHeader) : unwanted);
-  const VBI centre_sums = FoldLanes(sums, [&](VBI a, VBI b) HWY_ATTR {
-    return hn::BitCast(di, hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
-  });
+  const VBI centre_sums =
+      kernels::HWY_NAMESPACE::FoldLanes(di, sums, [&](VBI a, VBI b) HWY_ATTR {
+        return hn::BitCast(di,
+                           hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
+      });
   const auto centres = hn::Sub(hn::Zero(d16), hn::BitCast(d16, centre_sums));
   static_assert(int8_gemm::kCentre == 8);
   const VBI quants = hn::ShiftRight<3>(hn::WidenMulPairwiseAdd(

@@ -19,6 +19,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/attention_layout.h"
+#include "kernels/fold_lanes-inl.h"
 #include "kernels/kv_rows-inl.h"
 #include "kernels/load-inl.h"
 #include "kernels/pair_product-inl.h"
@@ -42,22 +43,7 @@ inline constexpr size_t k8 = kDecodeQueries;
 // Lane g of the result: Σ lanes of v[g]. v: [8]; D: of float or int32_t.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SumEight(D d, const V* v) {
-  using T = hn::TFromD<D>;
-  const hn::Repartition<std::conditional_t<hwy::IsFloat<T>(), double, int64_t>,
-                        D>
-      d64;
-  const auto pair = [&](V a, V b) HWY_ATTR {
-    return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
-  };
-  const auto four = [&](V a, V b) HWY_ATTR {
-    const auto x = hn::BitCast(d64, a), y = hn::BitCast(d64, b);
-    return hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, x, y)),
-                   hn::BitCast(d, hn::InterleaveUpper(d64, x, y)));
-  };
-  const V low = four(pair(v[0], v[1]), pair(v[2], v[3]));
-  const V high = four(pair(v[4], v[5]), pair(v[6], v[7]));
-  return hn::Add(hn::ConcatLowerLower(d, high, low),
-                 hn::ConcatUpperUpper(d, high, low));
+  return FoldLanes(d, v, [](V a, V b) HWY_ATTR { return hn::Add(a, b); });
 }
 
 // How rows of T are multiplied. Float and F16: queries [dim / 8, kG, 8], a
